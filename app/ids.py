@@ -1,0 +1,42 @@
+"""Names of things: a prefix that says what it is, and a UUIDv7 (RFC 9562) that sorts by time of making."""
+
+from typing import NewType
+
+from uuid_utils import uuid7
+
+ExportId = NewType("ExportId", str)
+RunId = NewType("RunId", str)
+ArtifactId = NewType("ArtifactId", str)
+EventId = NewType("EventId", str)
+CredentialId = NewType("CredentialId", str)
+ClientId = NewType("ClientId", str)
+WorkerId = NewType("WorkerId", str)
+LaneKey = NewType("LaneKey", str)
+
+
+def new_export_id() -> ExportId:
+    return ExportId(f"exp_{uuid7().hex}")
+
+
+def new_run_id() -> RunId:
+    return RunId(f"run_{uuid7().hex}")
+
+
+def new_artifact_id() -> ArtifactId:
+    return ArtifactId(f"art_{uuid7().hex}")
+
+
+def new_event_id() -> EventId:
+    return EventId(f"evt_{uuid7().hex}")
+
+
+def new_credential_id() -> CredentialId:
+    return CredentialId(f"cred_{uuid7().hex}")
+
+
+def new_client_id() -> ClientId:
+    return ClientId(f"cli_{uuid7().hex}")
+
+
+def new_worker_id() -> WorkerId:
+    return WorkerId(f"wrk_{uuid7().hex}")

@@ -1,0 +1,117 @@
+"""Every setting of the service, in one class."""
+
+from datetime import timedelta
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class LaneScope(StrEnum):
+    """What shares one slot at Asana."""
+
+    WORKSPACE = "workspace"
+    KIND = "kind"
+
+
+class Settings(BaseSettings):
+    """Read from the environment, each name prefixed by `ASANA_EXPORTS_`, or from a file `.env`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ASANA_EXPORTS_", env_file=".env", extra="ignore", frozen=True, validate_default=True
+    )
+
+    data_dir: Path = Field(
+        Path("data"),
+        description="Folder for what this machine keeps: the embedded database, the archived files, the key "
+        "that encrypts tokens.",
+    )
+    database_url: str | None = Field(
+        None,
+        description="PostgreSQL 15 to 18, as `postgresql://user:password@host/name`. "
+        "Empty: an embedded server in the data folder.",
+    )
+    listen_database_url: str | None = Field(
+        None,
+        description="A direct connection for LISTEN when `DATABASE_URL` goes through PgBouncer in "
+        "transaction mode.",
+    )
+    database_pool_size: PositiveInt = Field(10, description="Connections each process may hold.")
+    secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (),
+        description="Fernet keys, comma separated, that encrypt Asana tokens: the first encrypts, all decrypt. "
+        "Empty with the embedded database: one is made in the data folder.",
+    )
+
+    host: str = Field("127.0.0.1", description="Address on which the API listens.")
+    port: int = Field(8080, ge=0, le=65535, description="Port on which the API listens.")
+    log_format: Literal["console", "json"] = Field("console", description="Readable or JSON lines.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")
+
+    asana_url: str = Field("https://app.asana.com/api/1.0", description="Base of Asana's API.")
+    asana_timeout_seconds: PositiveFloat = Field(30, description="Longest silence of Asana within one call.")
+    asana_calls_per_minute: PositiveInt = Field(
+        1200, description="Calls a worker makes with one token in a minute; Asana's paid plans allow 1,500."
+    )
+    download_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("*.amazonaws.com", "*.asana.com"),
+        description="Hosts, comma separated, from which files may be fetched; `*.` stands for any subdomain.",
+    )
+    download_allow_http: bool = Field(
+        False, description="Fetch files over plain http too. Only for a sandbox on this machine."
+    )
+
+    lane_scope: LaneScope = Field(
+        LaneScope.WORKSPACE,
+        description="What shares one slot: `workspace`, or `kind` for a slot each for resource and graph "
+        "exports. Asana states the limit for resource exports only.",
+    )
+    lease_seconds: PositiveFloat = Field(12, description="A worker silent for so long has lost its lanes.")
+    beat_seconds: PositiveFloat = Field(3, description="How often a worker renews its lease.")
+    idle_poll_seconds: PositiveFloat = Field(
+        2, description="How often a worker looks for work on its own, should a notification be lost."
+    )
+    max_lanes: PositiveInt = Field(10_000, description="Lanes one worker serves at the same time.")
+    max_archives: PositiveInt = Field(4, description="Files one worker fetches at the same time.")
+
+    poll_min_seconds: PositiveFloat = Field(2, description="Shortest pause between two looks at one job.")
+    poll_max_seconds: PositiveFloat = Field(60, description="Longest pause between two looks at one job.")
+    probe_min_seconds: PositiveFloat = Field(
+        30, description="First pause after Asana refused a start because the slot is taken; it doubles."
+    )
+    probe_max_seconds: PositiveFloat = Field(300, description="Longest pause between two such probes.")
+    backoff_min_seconds: PositiveFloat = Field(
+        5, description="First pause before a failed run is tried again or a failed call repeated; it doubles."
+    )
+    backoff_max_seconds: PositiveFloat = Field(300, description="Longest such pause.")
+    max_attempts: PositiveInt = Field(3, description="Attempts at a run that Asana reports as failed.")
+    run_limit_seconds: PositiveFloat = Field(
+        86_400, description="A job still in progress after so long is given up."
+    )
+    url_wait_seconds: PositiveFloat = Field(
+        3600, description="How long a succeeded job may lack its download URL."
+    )
+    fetch_tries: PositiveInt = Field(3, description="Times a damaged file is fetched before it is given up.")
+    max_line_bytes: PositiveInt = Field(64 * 2**20, description="Longest line accepted in a file.")
+    max_uncompressed_bytes: PositiveInt = Field(
+        2**40, description="Most bytes a file may unpack to; beyond it is refused as a bomb."
+    )
+    retention_days: PositiveInt = Field(90, description="How long an archived file is kept.")
+    idempotency_days: PositiveInt = Field(7, description="How long an Idempotency-Key is remembered.")
+
+    @field_validator("secret_keys", "download_hosts", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @cached_property
+    def files_dir(self) -> Path:
+        """Where archived files are kept."""
+        return self.data_dir.resolve() / "files"
+
+    @property
+    def retention(self) -> timedelta:
+        return timedelta(days=self.retention_days)
