@@ -94,8 +94,12 @@ class Settings(BaseSettings):
     url_wait_seconds: PositiveFloat = Field(
         3600, description="How long a succeeded job may lack its download URL."
     )
+    credential_repair_seconds: PositiveFloat = Field(
+        86_400, description="How long a run waits for its invalid token to be replaced."
+    )
     fetch_tries: PositiveInt = Field(3, description="Times a damaged file is fetched before it is given up.")
     max_line_bytes: PositiveInt = Field(64 * 2**20, description="Longest line accepted in a file.")
+    fetch_timeout_seconds: PositiveFloat = Field(60, description="Longest silence of a file's server.")
     max_uncompressed_bytes: PositiveInt = Field(
         2**40, description="Most bytes a file may unpack to; beyond it is refused as a bomb."
     )

@@ -1,0 +1,118 @@
+"""Who may ask for what: clients and their grants, credentials and the workspaces they open."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import ForeignKey, LargeBinary, func
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from app.database.base import Base, one_of
+from app.ids import ClientId, CredentialId
+
+
+class Scope(StrEnum):
+    """What an API key may be used for; `admin` includes all others."""
+
+    EXPORTS_WRITE = "exports:write"
+    EXPORTS_READ = "exports:read"
+    ARTIFACTS_READ = "artifacts:read"
+    LANES_ADMIN = "lanes:admin"
+    ADMIN = "admin"
+
+
+class Kind(StrEnum):
+    """The two exports Asana offers."""
+
+    RESOURCE = "resource"
+    GRAPH = "graph"
+
+
+class Priority(StrEnum):
+    """Class of an export; within a class it is first come, first served."""
+
+    URGENT = "urgent"
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+    @property
+    def rank(self) -> int:
+        """0 for the most urgent."""
+        return list(Priority).index(self)
+
+
+class CredentialState(StrEnum):
+    VALID = "valid"
+    INVALID = "invalid"
+
+
+ALL_WORKSPACES = "*"
+
+
+class Client(Base):
+    """An internal caller. Of its API key only a hash is kept."""
+
+    __tablename__ = "clients"
+
+    id: Mapped[ClientId] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    key_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    scopes: Mapped[list[str]]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    last_used_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+    grants: Mapped[list["Grant"]] = relationship(lazy="selectin", cascade="all, delete-orphan")
+
+    def may(self, scope: Scope) -> bool:
+        return scope in self.scopes or Scope.ADMIN in self.scopes
+
+    def grant_for(self, workspace: str, kind: Kind) -> "Grant | None":
+        """The grant that covers a workspace and kind, the one that names the workspace first."""
+        fitting = [g for g in self.grants if g.workspace in (workspace, ALL_WORKSPACES) and kind in g.kinds]
+        return min(fitting, key=lambda grant: grant.workspace == ALL_WORKSPACES, default=None)
+
+    @property
+    def workspaces(self) -> set[str]:
+        """Gids of the workspaces the client has a grant for; `*` among them stands for all."""
+        return {grant.workspace for grant in self.grants}
+
+
+class Grant(Base):
+    """A workspace (`*` for all), the kinds of export and the highest priority a client may use there."""
+
+    __tablename__ = "grants"
+
+    client: Mapped[ClientId] = mapped_column(ForeignKey("clients.id", ondelete="CASCADE"), primary_key=True)
+    workspace: Mapped[str] = mapped_column(primary_key=True)
+    kinds: Mapped[list[str]]
+    highest_priority: Mapped[Priority] = mapped_column(one_of(Priority, "highest_priority"))
+
+
+class Credential(Base):
+    """An Asana token, encrypted, and what is known of it."""
+
+    __tablename__ = "credentials"
+
+    id: Mapped[CredentialId] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    token: Mapped[bytes] = mapped_column(LargeBinary)
+    state: Mapped[CredentialState] = mapped_column(one_of(CredentialState, "state"))
+    invalid_since: Mapped[datetime | None]
+    limited_until: Mapped[datetime | None]
+    asana_user: Mapped[str]
+    asana_user_name: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Workspace(Base):
+    """An Asana workspace and the credential that exports it."""
+
+    __tablename__ = "workspaces"
+
+    gid: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    credential: Mapped[CredentialId] = mapped_column(ForeignKey("credentials.id"), index=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -1,0 +1,39 @@
+"""The file of a finished run, kept in our own store."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import ForeignKey, func
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.database.base import Base, BigInt, Json, one_of
+from app.ids import ArtifactId, RunId
+
+MEDIA_TYPE = "application/gzip"
+
+
+class ArtifactState(StrEnum):
+    AVAILABLE = "available"
+    EXPIRING = "expiring"
+    EXPIRED = "expired"
+    DELETED = "deleted"
+
+
+class Artifact(Base):
+    """What was stored and what was verified of it; `key` names it in the store."""
+
+    __tablename__ = "artifacts"
+
+    id: Mapped[ArtifactId] = mapped_column(primary_key=True)
+    run: Mapped[RunId] = mapped_column(ForeignKey("runs.id"), unique=True)
+    state: Mapped[ArtifactState] = mapped_column(one_of(ArtifactState, "state"))
+    key: Mapped[str] = mapped_column(unique=True)
+    location: Mapped[str]
+    media_type: Mapped[str]
+    sha256: Mapped[str]
+    bytes: Mapped[BigInt]
+    uncompressed_bytes: Mapped[BigInt]
+    lines: Mapped[BigInt]
+    by_type: Mapped[Json]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime]

@@ -1,0 +1,52 @@
+"""What every table shares: the naming of constraints and the types that annotations stand for."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, NewType
+
+from sqlalchemy import BigInteger, DateTime, Enum, MetaData, Text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import DeclarativeBase
+
+from app.ids import ArtifactId, ClientId, CredentialId, EventId, ExportId, LaneKey, RunId, WorkerId
+
+Json = dict[str, Any]
+BigInt = NewType("BigInt", int)
+
+# Ids sort by time of making only if letters are compared by their bytes.
+_ID = Text(collation="C")
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+            "uq": "%(table_name)s_%(column_0_N_name)s_key",
+            "ck": "%(table_name)s_%(constraint_name)s_check",
+            "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+            "pk": "%(table_name)s_pkey",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it from the class
+        datetime: DateTime(timezone=True),
+        str: Text,
+        BigInt: BigInteger,
+        Json: JSONB,
+        list[Json]: JSONB,
+        list[str]: ARRAY(Text),
+        **dict.fromkeys(
+            (ArtifactId, ClientId, CredentialId, EventId, ExportId, LaneKey, RunId, WorkerId), _ID
+        ),
+    }
+
+
+def one_of(values: type[StrEnum], name: str) -> Enum:
+    """A text column that the database itself holds to the members of an enum."""
+    return Enum(
+        values,
+        name=name,
+        native_enum=False,
+        create_constraint=True,
+        length=32,
+        values_callable=lambda members: [member.value for member in members],
+    )

@@ -1,0 +1,76 @@
+"""The event log: what happened, written in the transaction in which it happened, and never changed."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import BigInteger, Identity, Index, func, insert, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.database.base import Base, BigInt, Json, one_of
+from app.ids import CredentialId, EventId, ExportId, LaneKey, RunId, new_event_id
+
+
+class EventType(StrEnum):
+    EXPORT_CREATED = "export.created"
+    EXPORT_STARTED = "export.started"
+    EXPORT_PROGRESSED = "export.progressed"
+    EXPORT_SUCCEEDED = "export.succeeded"
+    EXPORT_FAILED = "export.failed"
+    EXPORT_CANCELED = "export.canceled"
+    LANE_BLOCKED = "lane.blocked"
+    LANE_UNBLOCKED = "lane.unblocked"
+    CREDENTIAL_REGISTERED = "credential.registered"
+    CREDENTIAL_INVALID = "credential.invalid"
+    WORKSPACE_REGISTERED = "workspace.registered"
+    CLIENT_CREATED = "client.created"
+
+
+class Event(Base):
+    """One thing that happened. `seq` is the order of writing, which is not always the order of commit."""
+
+    __tablename__ = "events"
+
+    seq: Mapped[BigInt] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    id: Mapped[EventId] = mapped_column(unique=True)
+    type: Mapped[EventType] = mapped_column(one_of(EventType, "type"))
+    export: Mapped[ExportId | None]
+    run: Mapped[RunId | None]
+    lane: Mapped[LaneKey | None]
+    credential: Mapped[CredentialId | None]
+    actor: Mapped[str]
+    request_id: Mapped[str | None]
+    data: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+
+    __table_args__ = (
+        Index("events_export_idx", "export", "seq", postgresql_where=text("export IS NOT NULL")),
+    )
+
+
+async def record(
+    session: AsyncSession,
+    kind: EventType,
+    *,
+    actor: str,
+    export: ExportId | None = None,
+    run: RunId | None = None,
+    lane: LaneKey | None = None,
+    credential: CredentialId | None = None,
+    request_id: str | None = None,
+    data: Json | None = None,
+) -> None:
+    """Write an event into the caller's transaction."""
+    await session.execute(
+        insert(Event).values(
+            id=new_event_id(),
+            type=kind,
+            export=export,
+            run=run,
+            lane=lane,
+            credential=credential,
+            actor=actor,
+            request_id=request_id,
+            data=data or {},
+        )
+    )

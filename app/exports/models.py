@@ -1,0 +1,113 @@
+"""An export is one caller's request and its outcome; a run is the work at Asana that exports share."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import ForeignKey, Index, SmallInteger, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.access.models import Kind, Priority
+from app.database.base import Base, BigInt, Json, one_of
+from app.ids import ClientId, CredentialId, ExportId, LaneKey, RunId, WorkerId
+from app.lanes.models import WaitReason
+
+
+class Status(StrEnum):
+    """Where an export stands; the last three are final. Running and canceling hold the lane's slot."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    ARCHIVING = "archiving"
+    CANCELING = "canceling"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+
+class Phase(StrEnum):
+    """What a running run is about; `submit_unknown`: Asana may or may not have started the job."""
+
+    SUBMITTING = "submitting"
+    SUBMIT_UNKNOWN = "submit_unknown"
+    POLLING = "polling"
+
+
+class Run(Base):
+    """One export job at Asana, over all its attempts.
+
+    `queued_at` is its place in the queue and is kept when it goes back there; `not_before` holds back the run
+    alone, not its lane. While archiving, `archiver` and `archive_fence` are to the run what holder and fence
+    are to the lane.
+    """
+
+    __tablename__ = "runs"
+
+    id: Mapped[RunId] = mapped_column(primary_key=True)
+    lane: Mapped[LaneKey] = mapped_column(ForeignKey("lanes.key"))
+    workspace: Mapped[str] = mapped_column(ForeignKey("workspaces.gid"))
+    credential: Mapped[CredentialId] = mapped_column(ForeignKey("credentials.id"))
+    kind: Mapped[Kind] = mapped_column(one_of(Kind, "kind"))
+    request: Mapped[Json]
+    fingerprint: Mapped[str]
+    status: Mapped[Status] = mapped_column(one_of(Status, "status"))
+    phase: Mapped[Phase | None] = mapped_column(one_of(Phase, "phase"))
+    wait_reason: Mapped[WaitReason | None] = mapped_column(one_of(WaitReason, "wait_reason"))
+    rank: Mapped[int] = mapped_column(SmallInteger)
+    queued_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    not_before: Mapped[datetime] = mapped_column(server_default=func.now())
+    attempt: Mapped[int] = mapped_column(server_default=text("1"))
+    asana_job: Mapped[str | None]
+    asana_export: Mapped[str | None]
+    data_from: Mapped[datetime | None]
+    data_to: Mapped[datetime | None]
+    archiver: Mapped[WorkerId | None] = mapped_column(ForeignKey("workers.id", ondelete="SET NULL"))
+    archive_fence: Mapped[BigInt] = mapped_column(server_default=text("0"))
+    error: Mapped[Json | None]
+    warnings: Mapped[list[Json]] = mapped_column(server_default=text("'[]'"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    started_at: Mapped[datetime | None]
+    submitted_at: Mapped[datetime | None]
+    slot_freed_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        # Two exports of a workspace at Asana at once are impossible in the database itself.
+        Index(
+            "runs_one_live_per_lane_idx",
+            "lane",
+            unique=True,
+            postgresql_where=text("status IN ('running', 'canceling')"),
+        ),
+        Index("runs_queue_idx", "lane", "rank", "queued_at", "id", postgresql_where=text("status = 'queued'")),
+        Index("runs_archiving_idx", "id", postgresql_where=text("status = 'archiving'")),
+        Index("runs_archiver_idx", "archiver", postgresql_where=text("archiver IS NOT NULL")),
+        Index("runs_history_idx", "workspace", "kind", "slot_freed_at"),
+    )
+
+
+class Export(Base):
+    """One caller's request. `version` rises with every change that a caller can see."""
+
+    __tablename__ = "exports"
+
+    id: Mapped[ExportId] = mapped_column(primary_key=True)
+    client: Mapped[ClientId] = mapped_column(ForeignKey("clients.id"))
+    run: Mapped[RunId] = mapped_column(ForeignKey("runs.id"), index=True)
+    kind: Mapped[Kind] = mapped_column(one_of(Kind, "kind"))
+    workspace: Mapped[str] = mapped_column(ForeignKey("workspaces.gid"))
+    status: Mapped[Status] = mapped_column(one_of(Status, "status"))
+    priority: Mapped[Priority] = mapped_column(one_of(Priority, "priority"))
+    request: Mapped[Json]
+    labels: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    retry_of: Mapped[ExportId | None] = mapped_column(ForeignKey("exports.id"))
+    error: Mapped[Json | None]
+    version: Mapped[BigInt] = mapped_column(server_default=text("1"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index("exports_client_idx", "client", "id"),
+        Index("exports_workspace_idx", "workspace", "id"),
+        Index("exports_labels_idx", "labels", postgresql_using="gin"),
+    )

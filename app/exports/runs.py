@@ -1,0 +1,263 @@
+"""What a worker does to a run, each step under the fence by which it holds the lane or the archiving."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.access.models import Credential, CredentialState
+from app.artifacts.models import Artifact
+from app.exports.models import Phase, Run, Status
+from app.exports.order import queue_order
+from app.problems import Problem
+from app.exports.states import change, locked_run
+from app.ids import RunId, WorkerId
+from app.lanes.claim import HeldLane
+from app.lanes.lease import LaneLost, LaneState, hold
+from app.lanes.models import WaitReason
+from app.lanes.release import park, release, unpark
+
+LIVE = (Status.RUNNING, Status.CANCELING)
+
+CLAIM_ARCHIVES = text("""
+    WITH orphans AS (
+        SELECT id FROM runs
+        WHERE status = 'archiving' AND not_before <= now() AND (
+            archiver IS NULL OR archiver IN (SELECT id FROM workers WHERE lease_expires_at < now()))
+        ORDER BY id
+        LIMIT :most
+        FOR UPDATE SKIP LOCKED)
+    UPDATE runs SET archiver = :worker, archive_fence = archive_fence + 1
+    FROM orphans WHERE runs.id = orphans.id
+    RETURNING runs.id, runs.archive_fence
+""")
+
+
+@dataclass(frozen=True)
+class HeldArchive:
+    """The archiving of one run as held by one worker."""
+
+    run: RunId
+    worker: WorkerId
+    fence: int
+
+
+async def next_run(session: AsyncSession, lane: HeldLane, *, credential_wait: float) -> Run | None:
+    """The run to work on: the one in flight first, else the head of the queue, which takes the slot.
+
+    With nothing to do now the lane is released and None returned. A head whose token is known to be invalid
+    lets the lane wait for `credential_wait` seconds, or until the token is replaced.
+    """
+    state = await hold(session, lane)
+    if flying := await _run_in_flight(session, lane):
+        if flying.phase is Phase.SUBMITTING:
+            # Somebody was about to ask Asana, and whether that happened is not known here.
+            await change(session, flying, flying.status, actor=lane.worker, phase=Phase.SUBMIT_UNKNOWN)
+        return flying
+    head = await _head(session, lane, state)
+    if head and await _credential_is_invalid(session, head):
+        await park(session, lane, WaitReason.CREDENTIAL_INVALID, credential_wait)
+        head = None
+    if head is None:
+        await release(session, lane)
+        return None
+    await change(session, head, Status.RUNNING, actor=lane.worker, phase=Phase.SUBMITTING)
+    return head
+
+
+async def _run_in_flight(session: AsyncSession, lane: HeldLane) -> Run | None:
+    return await session.scalar(select(Run).where(Run.lane == lane.key, Run.status.in_(LIVE)).with_for_update())
+
+
+async def _head(session: AsyncSession, lane: HeldLane, state: LaneState) -> Run | None:
+    if state.parked or state.paused:
+        return None
+    return await session.scalar(
+        select(Run)
+        .where(Run.lane == lane.key, Run.status == Status.QUEUED, Run.not_before <= func.now())
+        .order_by(*queue_order())
+        .limit(1)
+        .with_for_update()
+    )
+
+
+async def _credential_is_invalid(session: AsyncSession, run: Run) -> bool:
+    state = await session.scalar(select(Credential.state).where(Credential.id == run.credential))
+    return state is CredentialState.INVALID
+
+
+async def about_to_submit(session: AsyncSession, lane: HeldLane, run_id: RunId, phase: Phase) -> None:
+    """Before asking Asana again: the lane must still be ours, and the phase is as told."""
+    await hold(session, lane)
+    run = await locked_run(session, run_id)
+    if run.phase is not phase:
+        await change(session, run, run.status, actor=lane.worker, phase=phase)
+
+
+async def submitted(session: AsyncSession, lane: HeldLane, run_id: RunId, job: str, export: str | None) -> Run:
+    """Asana has accepted the run as a job; the lane's way is clear again."""
+    await hold(session, lane)
+    run = await locked_run(session, run_id)
+    await unpark(session, lane)
+    await change(
+        session,
+        run,
+        run.status,
+        actor=lane.worker,
+        phase=Phase.POLLING,
+        asana_job=job,
+        asana_export=export,
+        submitted_at=func.clock_timestamp(),
+    )
+    return run
+
+
+async def put_back(
+    session: AsyncSession, lane: HeldLane, run_id: RunId, reason: WaitReason, seconds: float
+) -> None:
+    """Asana did not take the run: it keeps its place and its attempt, and the lane waits as a whole."""
+    await hold(session, lane)
+    run = await locked_run(session, run_id)
+    await change(session, run, Status.QUEUED, actor=lane.worker, wait_reason=reason)
+    await park(session, lane, reason, seconds)
+
+
+async def slot_refused(
+    session: AsyncSession, lane: HeldLane, run_id: RunId, pause: Callable[[int], float]
+) -> None:
+    """Asana answered 403: somebody else may hold the slot, and only probing tells when it is free.
+
+    `pause` gives the seconds until the next probe from the number of refusals in a row before this one.
+    """
+    refused = (await hold(session, lane)).probes
+    run = await locked_run(session, run_id)
+    await change(session, run, Status.QUEUED, actor=lane.worker, wait_reason=WaitReason.UPSTREAM_SLOT_BUSY)
+    await park(session, lane, WaitReason.UPSTREAM_SLOT_BUSY, pause(refused), probes=refused + 1)
+
+
+async def waits_for_token(session: AsyncSession, lane: HeldLane, run_id: RunId, reason: WaitReason | None) -> None:
+    """The poll of a job is held up (or no longer) by its token; the slot is kept, since Asana goes on."""
+    await hold(session, lane)
+    run = await locked_run(session, run_id)
+    if run.wait_reason is not reason:
+        await change(session, run, run.status, actor=lane.worker, phase=run.phase, wait_reason=reason)
+
+
+async def fail_run(session: AsyncSession, lane: HeldLane, run_id: RunId, problem: Problem) -> None:
+    """The run in the slot has failed for good; the slot is free."""
+    await hold(session, lane)
+    run = await locked_run(session, run_id)
+    await change(
+        session, run, Status.FAILED, actor=lane.worker, problem=problem, slot_freed_at=func.clock_timestamp()
+    )
+
+
+async def try_again_later(session: AsyncSession, lane: HeldLane, run_id: RunId, seconds: float) -> None:
+    """The run goes back to the queue for another attempt; only it waits, the lane moves on at once."""
+    await hold(session, lane)
+    run = await locked_run(session, run_id)
+    if run.status is Status.QUEUED:
+        return  # committed before, and only the answer was lost
+    await change(
+        session,
+        run,
+        Status.QUEUED,
+        actor=lane.worker,
+        wait_reason=WaitReason.BACKOFF,
+        attempt=run.attempt + 1,
+        not_before=func.clock_timestamp() + timedelta(seconds=seconds),
+        asana_job=None,
+        asana_export=None,
+        submitted_at=None,
+    )
+
+
+async def free_slot(
+    session: AsyncSession,
+    lane: HeldLane,
+    run_id: RunId,
+    *,
+    data_from: datetime | None,
+    data_to: datetime | None,
+    warnings: list[dict[str, str]],
+) -> HeldArchive:
+    """Asana is done: the slot is free for the next run, and this worker archives the file."""
+    await hold(session, lane)
+    run = await locked_run(session, run_id)
+    await change(
+        session,
+        run,
+        Status.ARCHIVING,
+        actor=lane.worker,
+        data_from=data_from,
+        data_to=data_to,
+        warnings=run.warnings + warnings,
+        slot_freed_at=func.clock_timestamp(),
+        archiver=lane.worker,
+        archive_fence=run.archive_fence + 1,
+    )
+    return HeldArchive(run.id, lane.worker, run.archive_fence)
+
+
+async def claim_archives(session: AsyncSession, worker: WorkerId, most: int) -> list[HeldArchive]:
+    """Take up to `most` runs that wait for somebody to fetch their file."""
+    rows = await session.execute(CLAIM_ARCHIVES, {"worker": worker, "most": most})
+    return [HeldArchive(row.id, worker, row.archive_fence) for row in rows]
+
+
+async def hold_archive(session: AsyncSession, archive: HeldArchive) -> Run:
+    """Lock the run if its archiving is still ours. Raises `LaneLost` otherwise."""
+    run = await locked_run(session, archive.run)
+    if (run.status, run.archiver, run.archive_fence) != (Status.ARCHIVING, archive.worker, archive.fence):
+        raise LaneLost(archive.run)
+    return run
+
+
+async def archived(
+    session: AsyncSession,
+    archive: HeldArchive,
+    artifact: Artifact,
+    warnings: list[dict[str, str]],
+) -> None:
+    """The file is stored and verified: the run has succeeded."""
+    run = await hold_archive(session, archive)
+    session.add(artifact)
+    await change(
+        session,
+        run,
+        Status.SUCCEEDED,
+        actor=archive.worker,
+        archiver=None,
+        warnings=run.warnings + warnings,
+    )
+
+
+async def archive_failed(session: AsyncSession, archive: HeldArchive, problem: Problem) -> None:
+    """There is no file to be had that passes verification."""
+    run = await hold_archive(session, archive)
+    await change(session, run, Status.FAILED, actor=archive.worker, problem=problem, archiver=None)
+
+
+async def seconds_in_progress(session: AsyncSession, run: Run) -> float:
+    """Since Asana accepted the run, by the database's clock."""
+    since = select(func.extract("epoch", func.clock_timestamp() - Run.submitted_at)).where(Run.id == run.id)
+    return float(await session.scalar(since) or 0.0)
+
+
+async def past_durations(session: AsyncSession, run: Run, most: int = 20) -> list[float]:
+    """Seconds that the latest runs of the workspace and kind were in progress at Asana, shortest first."""
+    seconds = func.extract("epoch", Run.slot_freed_at - Run.submitted_at)
+    rows = await session.scalars(
+        select(seconds)
+        .where(
+            Run.workspace == run.workspace,
+            Run.kind == run.kind,
+            Run.slot_freed_at.is_not(None),
+            Run.submitted_at.is_not(None),
+        )
+        .order_by(Run.slot_freed_at.desc())
+        .limit(most)
+    )
+    return sorted(float(value) for value in rows)

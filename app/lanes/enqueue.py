@@ -1,0 +1,32 @@
+"""Telling a lane that it has work, in the transaction that brings the work."""
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.ids import LaneKey
+from app.lanes.notifications import LANES, notify
+
+MAKE_LANE = text("INSERT INTO lanes (key, workspace) VALUES (:key, :workspace) ON CONFLICT (key) DO NOTHING")
+
+# The row is locked even where nothing is to be written: a worker about to release the lane holds this lock
+# until it has looked for work, so either it sees ours or we see its release.
+LOCK_LANE = text("SELECT FROM lanes WHERE key = :key FOR UPDATE")
+
+# A lane that waits as a whole (its slot is taken, its token limited) keeps its time; one that merely waits
+# for a run's own backoff does not, for the new run has none.
+WAKE_LANE = text("""
+    UPDATE lanes SET has_work = true, next_attempt_at = now()
+    WHERE key = :key AND wait_reason IS NULL AND (NOT has_work OR next_attempt_at > now())
+""")
+
+
+async def enqueue(session: AsyncSession, key: LaneKey, workspace: str) -> None:
+    """Flag the lane as having work and keep its row locked until the caller's transaction ends.
+
+    Workers are notified only when the flag turns: a NOTIFY serialises commits.
+    """
+    if (await session.execute(LOCK_LANE, {"key": key})).first() is None:
+        await session.execute(MAKE_LANE, {"key": key, "workspace": workspace})
+        await session.execute(LOCK_LANE, {"key": key})
+    if (await session.execute(WAKE_LANE, {"key": key})).rowcount:  # type: ignore[attr-defined]
+        await notify(session, LANES, key)

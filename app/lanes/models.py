@@ -1,0 +1,57 @@
+"""A lane is a queue with one slot; a worker holds lanes for as long as its lease lasts."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import ForeignKey, Index, false, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.database.base import Base, BigInt, one_of
+from app.ids import LaneKey, WorkerId
+
+
+class WaitReason(StrEnum):
+    """Why something is not moving."""
+
+    BEHIND_OTHERS = "behind_others"
+    UPSTREAM_SLOT_BUSY = "upstream_slot_busy"
+    RATE_LIMITED = "rate_limited"
+    CREDENTIAL_INVALID = "credential_invalid"
+    LANE_PAUSED = "lane_paused"
+    BACKOFF = "backoff"
+
+
+class Worker(Base):
+    """A process that serves lanes. It writes one row a beat, whatever it holds."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[WorkerId] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    lease_expires_at: Mapped[datetime]
+    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Lane(Base):
+    """The queue of a workspace and its slot.
+
+    `fence` rises with each claim, so that a holder of the past is told from the one of now. `wait_reason` is
+    set while the lane as a whole waits until `next_attempt_at`; `probes` counts refusals of the slot in a row.
+    """
+
+    __tablename__ = "lanes"
+
+    key: Mapped[LaneKey] = mapped_column(primary_key=True)
+    workspace: Mapped[str] = mapped_column(ForeignKey("workspaces.gid"), index=True)
+    has_work: Mapped[bool] = mapped_column(server_default=false())
+    holder: Mapped[WorkerId | None] = mapped_column(ForeignKey("workers.id", ondelete="SET NULL"))
+    fence: Mapped[BigInt] = mapped_column(server_default=text("0"))
+    next_attempt_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    wait_reason: Mapped[WaitReason | None] = mapped_column(one_of(WaitReason, "wait_reason"))
+    probes: Mapped[int] = mapped_column(server_default=text("0"))
+    paused_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index("lanes_free_idx", "next_attempt_at", postgresql_where=text("has_work AND holder IS NULL")),
+        Index("lanes_holder_idx", "holder", postgresql_where=text("holder IS NOT NULL")),
+    )

@@ -1,0 +1,32 @@
+"""LISTEN and NOTIFY: wake-ups that may be lost, and therefore are never all that one relies on."""
+
+from collections.abc import AsyncIterator
+
+import psycopg
+from psycopg import sql
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+LANES = "asana_exports_lanes"
+CREDENTIALS = "asana_exports_credentials"
+
+NOTIFY = text("SELECT pg_notify(:channel, :payload)")
+
+
+async def notify(session: AsyncSession, channel: str, payload: str) -> None:
+    """Tell listeners of a channel once the caller's transaction is committed."""
+    await session.execute(NOTIFY, {"channel": channel, "payload": payload})
+
+
+async def listen(conninfo: str, *channels: str) -> AsyncIterator[tuple[str, str]]:
+    """Yield (channel, payload) of each notification; first ("", "") once listening has begun.
+
+    Uses a connection of its own, which must reach PostgreSQL directly and not through a transaction pooler.
+    Raises `psycopg.OperationalError` when the connection is lost.
+    """
+    async with await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as connection:
+        for channel in channels:
+            await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+        yield "", ""
+        async for notification in connection.notifies():
+            yield notification.channel, notification.payload

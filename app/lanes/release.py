@@ -1,0 +1,64 @@
+"""Giving a lane back, letting it wait as a whole, and handing over all lanes of a worker."""
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.ids import WorkerId
+from app.lanes.claim import HeldLane
+from app.lanes.models import WaitReason
+from app.lanes.notifications import LANES, notify
+
+# A statement of its own, after the lane row was locked: in one statement READ COMMITTED would look again at
+# the row it waited for, but not at the subquery, and work queued meanwhile would be lost.
+SOONEST = text("SELECT min(not_before) FROM runs WHERE lane = :key AND status = 'queued'")
+RELEASE = text("""
+    UPDATE lanes SET holder = NULL, has_work = true,
+        next_attempt_at = greatest(CASE WHEN wait_reason IS NULL THEN now() ELSE next_attempt_at END, :soonest)
+    WHERE key = :key AND fence = :fence
+""")
+# An empty lane waits for nothing: what blocked its last run must not keep the next one from being tried.
+RELEASE_EMPTY = text("""
+    UPDATE lanes SET holder = NULL, has_work = false, next_attempt_at = now(), wait_reason = NULL, probes = 0
+    WHERE key = :key AND fence = :fence
+""")
+PARK = text("""
+    UPDATE lanes SET wait_reason = :reason, probes = :probes,
+        next_attempt_at = clock_timestamp() + make_interval(secs => :seconds)
+    WHERE key = :key AND fence = :fence
+""")
+UNPARK = text("""
+    UPDATE lanes SET wait_reason = NULL, probes = 0
+    WHERE key = :key AND fence = :fence AND (wait_reason IS NOT NULL OR probes > 0)
+""")
+HAND_OVER = text("UPDATE lanes SET holder = NULL, next_attempt_at = now() WHERE holder = :worker")
+FORGET = text("DELETE FROM workers WHERE id = :worker")
+
+
+async def release(session: AsyncSession, lane: HeldLane) -> None:
+    """Give back a lane that has nothing to do now. The caller has locked it by `hold`."""
+    soonest = (await session.execute(SOONEST, {"key": lane.key})).scalar_one()
+    if soonest is None:
+        await session.execute(RELEASE_EMPTY, {"key": lane.key, "fence": lane.fence})
+    else:
+        await session.execute(RELEASE, {"key": lane.key, "fence": lane.fence, "soonest": soonest})
+
+
+async def park(
+    session: AsyncSession, lane: HeldLane, reason: WaitReason, seconds: float, *, probes: int = 0
+) -> None:
+    """Let the whole lane wait. It stays held until its holder finds that there is nothing to do."""
+    await session.execute(
+        PARK, {"key": lane.key, "fence": lane.fence, "reason": reason, "seconds": seconds, "probes": probes}
+    )
+
+
+async def unpark(session: AsyncSession, lane: HeldLane) -> None:
+    """The lane's head got through: nothing holds the lane as a whole any more."""
+    await session.execute(UNPARK, {"key": lane.key, "fence": lane.fence})
+
+
+async def hand_over(session: AsyncSession, worker: WorkerId) -> None:
+    """Free all lanes of a worker that is leaving, and its name; their runs stay as they are."""
+    await session.execute(HAND_OVER, {"worker": worker})
+    await session.execute(FORGET, {"worker": worker})
+    await notify(session, LANES, "")

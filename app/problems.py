@@ -1,0 +1,189 @@
+"""What can go wrong, by stable code. The same object answers a request and explains a failed export."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Code(StrEnum):
+    """Stable names of problems; callers decide by them, never by text."""
+
+    VALIDATION_FAILED = "validation-failed"
+    MALFORMED_JSON = "malformed-json"
+    IDEMPOTENCY_KEY_INVALID = "idempotency-key-invalid"
+    IDEMPOTENCY_KEY_REUSED = "idempotency-key-reused"
+    IDEMPOTENCY_IN_PROGRESS = "idempotency-in-progress"
+    BAD_PAGE_TOKEN = "bad-page-token"  # noqa: S105
+    UNAUTHENTICATED = "unauthenticated"
+    SCOPE_MISSING = "scope-missing"
+    NOT_FOUND = "not-found"
+    METHOD_NOT_ALLOWED = "method-not-allowed"
+    NOT_READY = "not-ready"
+    ARTIFACT_EXPIRED = "artifact-expired"
+    CREDENTIAL_REFUSED = "credential-refused"
+    WORKSPACE_REFUSED = "workspace-refused"
+    UPSTREAM_UNAVAILABLE = "upstream-unavailable"
+    DATABASE_UNAVAILABLE = "database-unavailable"
+    INTERNAL_ERROR = "internal-error"
+
+    UPSTREAM_FAILED = "upstream-failed"
+    UPSTREAM_FORBIDDEN = "upstream-forbidden"
+    UPSTREAM_REJECTED = "upstream-rejected"
+    CREDENTIAL_REVOKED = "credential-revoked"
+    UPSTREAM_JOB_LOST = "upstream-job-lost"
+    UPSTREAM_ARTIFACT_EXPIRED = "upstream-artifact-expired"
+    ARTIFACT_CORRUPT = "artifact-corrupt"
+    ARTIFACT_TOO_LARGE = "artifact-too-large"
+    DOWNLOAD_REFUSED = "download-refused"
+    RUN_TIMEOUT = "run-timeout"
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a code means to whoever meets it: a title, and whose turn it is to do what."""
+
+    title: str
+    advice: str
+    retryable: bool = False
+
+
+EXPLANATIONS: dict[Code, Explanation] = {
+    Code.VALIDATION_FAILED: Explanation(
+        "The request has faults.",
+        "Mend every fault listed under `errors`; each names its place by a JSON Pointer. Nothing was accepted.",
+    ),
+    Code.MALFORMED_JSON: Explanation(
+        "The body is not JSON.", "Send one JSON object with `Content-Type: application/json`."
+    ),
+    Code.IDEMPOTENCY_KEY_INVALID: Explanation(
+        "The Idempotency-Key cannot be used.", "Send 1 to 255 printable ASCII characters, or no key at all."
+    ),
+    Code.IDEMPOTENCY_KEY_REUSED: Explanation(
+        "The Idempotency-Key was used before with another request.",
+        "Use a new key for a new request. Nothing was accepted; the earlier export is untouched.",
+    ),
+    Code.IDEMPOTENCY_IN_PROGRESS: Explanation(
+        "A request with the same Idempotency-Key is still being worked on.",
+        "Send the same request again after `Retry-After` seconds.",
+        retryable=True,
+    ),
+    Code.BAD_PAGE_TOKEN: Explanation(
+        "The page token is not one of ours.", "Take `next_page_token` from the last answer, or start anew without."
+    ),
+    Code.UNAUTHENTICATED: Explanation(
+        "No valid API key came with the request.",
+        "Send `Authorization: Bearer <API key>`. Keys are made by `asana-exports keys create`.",
+    ),
+    Code.SCOPE_MISSING: Explanation(
+        "The API key lacks the scope this call needs.", "Ask an administrator for a key with the scope named."
+    ),
+    Code.NOT_FOUND: Explanation(
+        "There is no such thing, or it is not yours to see.",
+        "Check the id. A workspace must be registered, and the key needs a grant for it.",
+    ),
+    Code.METHOD_NOT_ALLOWED: Explanation(
+        "The resource does not know this method.", "The `Allow` header names the methods it knows."
+    ),
+    Code.NOT_READY: Explanation(
+        "The export has no file yet.", "Wait until its status is `succeeded`.", retryable=True
+    ),
+    Code.ARTIFACT_EXPIRED: Explanation(
+        "The file is no longer kept.", "Its retention has passed. Ask for a new export."
+    ),
+    Code.CREDENTIAL_REFUSED: Explanation(
+        "Asana does not accept this token.", "Check that the token is whole and has not been revoked."
+    ),
+    Code.WORKSPACE_REFUSED: Explanation(
+        "The credential does not open this workspace.",
+        "Check the gid, and that the token's user or service account belongs to the workspace.",
+    ),
+    Code.UPSTREAM_UNAVAILABLE: Explanation(
+        "Asana did not answer.", "Nothing was changed. Send the request again later.", retryable=True
+    ),
+    Code.DATABASE_UNAVAILABLE: Explanation(
+        "The service cannot reach its database.",
+        "Nothing was accepted. Send the request again after `Retry-After` seconds.",
+        retryable=True,
+    ),
+    Code.INTERNAL_ERROR: Explanation(
+        "The service made a mistake.", "Report the `request_id`. Sending the request again may help.", retryable=True
+    ),
+    Code.UPSTREAM_FAILED: Explanation(
+        "Asana reported the export as failed.",
+        "Asana gives no reason. It was tried several times; a narrower request may succeed.",
+        retryable=True,
+    ),
+    Code.UPSTREAM_FORBIDDEN: Explanation(
+        "Asana refuses this export to the credential.",
+        "Resource exports need a service account, and the organization's plan must include exports.",
+    ),
+    Code.UPSTREAM_REJECTED: Explanation(
+        "Asana rejected the request.", "`detail` holds Asana's own words. Mend the request and send a new one."
+    ),
+    Code.CREDENTIAL_REVOKED: Explanation(
+        "Asana no longer accepts the workspace's token.",
+        "An administrator stores a valid token in the credential; then ask for a new export.",
+    ),
+    Code.UPSTREAM_JOB_LOST: Explanation(
+        "Asana no longer knows the job.", "It was tried several times. Ask for a new export.", retryable=True
+    ),
+    Code.UPSTREAM_ARTIFACT_EXPIRED: Explanation(
+        "Asana no longer has the file.", "It vanished before it was archived. Ask for a new export.", retryable=True
+    ),
+    Code.ARTIFACT_CORRUPT: Explanation(
+        "The file from Asana is damaged.",
+        "It was fetched several times and never passed verification. Ask for a new export.",
+        retryable=True,
+    ),
+    Code.ARTIFACT_TOO_LARGE: Explanation(
+        "The file from Asana exceeds a limit of this service.",
+        "`detail` names the limit; an administrator may raise it, or the request be made narrower.",
+    ),
+    Code.DOWNLOAD_REFUSED: Explanation(
+        "Asana named a download address that this service does not trust.",
+        "An administrator adds the host to `ASANA_EXPORTS_DOWNLOAD_HOSTS` if it is Asana's.",
+    ),
+    Code.RUN_TIMEOUT: Explanation(
+        "The job was in progress at Asana for too long.", "It was given up. Ask for a new export.", retryable=True
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong with a request, and where: a JSON Pointer (RFC 6901) into the body."""
+
+    pointer: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One occurrence of a problem."""
+
+    code: Code
+    detail: str
+    faults: tuple[Fault, ...] = field(default=())
+
+    def as_error(self) -> dict[str, Any]:
+        """The form kept with a failed export: a problem document without the parts that belong to HTTP."""
+        explanation = EXPLANATIONS[self.code]
+        return {
+            "type": f"/problems/{self.code}",
+            "title": explanation.title,
+            "detail": self.detail,
+            "code": str(self.code),
+            "retryable": explanation.retryable,
+            "errors": [{"pointer": fault.pointer, "detail": fault.detail} for fault in self.faults],
+        }
+
+
+class ProblemError(Exception):
+    """Raised by the domain where a request cannot be met."""
+
+    def __init__(
+        self, code: Code, detail: str, faults: tuple[Fault, ...] = (), *, retry_after: int | None = None
+    ) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.problem = Problem(code, detail, faults)
+        self.retry_after = retry_after

@@ -1,0 +1,130 @@
+"""Fetching the file of a finished job, verifying it and keeping it."""
+
+import asyncio
+
+import structlog
+
+from app.artifacts.fetch import Gone, Interrupted, UrlExpired, UrlNotAllowed, fetch
+from app.artifacts.models import MEDIA_TYPE, Artifact, ArtifactState
+from app.artifacts.store import StorageFull
+from app.artifacts.verify import Corrupt, TooLarge, Verified
+from app.asana.errors import AsanaError, Forbidden, NotFound
+from app.exports.models import Run
+from app.exports.runs import HeldArchive, archive_failed, archived, hold_archive
+from app.ids import new_artifact_id
+from app.lanes.lease import LaneLost
+from app.problems import Code, Problem
+from app.worker.context import Context
+
+log = structlog.get_logger()
+
+
+class Archiving:
+    """The files this worker is fetching, so many at a time."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._places = asyncio.Semaphore(ctx.settings.max_archives)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def free(self) -> int:
+        """How many more could be fetched at once now."""
+        return max(0, self._ctx.settings.max_archives - len(self._tasks))
+
+    def start(self, archive: HeldArchive) -> None:
+        """Fetch in the background."""
+        task = asyncio.create_task(self._work(archive), name=f"archive {archive.run}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def cancel(self) -> set[asyncio.Task[None]]:
+        """Stop them all; returns the tasks to wait for."""
+        for task in self._tasks:
+            task.cancel()
+        return set(self._tasks)
+
+    async def _work(self, archive: HeldArchive) -> None:
+        try:
+            async with self._places:
+                await keep_file(self._ctx, archive)
+        except LaneLost:
+            log.warning("archive.lost", run=archive.run)
+        except Exception:
+            log.exception("archive.crashed", run=archive.run)
+
+
+async def keep_file(ctx: Context, archive: HeldArchive) -> None:
+    """Bring the run to its end: succeeded with a verified file in the store, or failed with the reason.
+
+    A damaged file is fetched again a few times. What passes by itself (network, storage, limits, a token to
+    be replaced) is waited for. Raises `LaneLost` when somebody else archives the run by now.
+    """
+    run = await ctx.write(lambda s: hold_archive(s, archive))
+    key = f"{run.workspace}/{run.id}-{archive.fence}.jsonl.gz"
+    got = await _fetched(ctx, run, key)
+    if isinstance(got, Problem):
+        log.warning("archive.failed", run=run.id, code=got.code, detail=got.detail)
+        await ctx.write(lambda s: archive_failed(s, archive, got))
+        return
+    warnings = [] if got.lines else [{"code": "empty_result", "detail": "Asana exported no objects."}]
+    await ctx.write(lambda s: archived(s, archive, _artifact(ctx, run, key, got), warnings))
+    log.info("run.archived", run=run.id, lines=got.lines, bytes=got.bytes, sha256=got.sha256)
+
+
+async def _fetched(ctx: Context, run: Run, key: str) -> Verified | Problem:
+    settings = ctx.settings
+    damaged = tries = 0
+    began = ctx.clock.monotonic()
+    while True:
+        pause: float | None = None
+        try:
+            job = await ctx.upstream.job(run)
+            if job.export and job.export.download_url:
+                return await fetch(
+                    ctx.downloads,
+                    job.export.download_url,
+                    ctx.store,
+                    key,
+                    policy=_policy(ctx),
+                    limits=_limits(ctx),
+                )
+            if ctx.clock.monotonic() - began > settings.url_wait_seconds:
+                detail = f"Job {job.gid} succeeded, but Asana offers no file."
+                return Problem(Code.UPSTREAM_ARTIFACT_EXPIRED, detail)
+            pause = settings.poll_min_seconds
+        except Corrupt as error:
+            damaged += 1
+            log.warning("archive.corrupt", run=run.id, error=str(error), times=damaged)
+            if damaged >= settings.fetch_tries:
+                return Problem(Code.ARTIFACT_CORRUPT, f"Fetched {damaged} times; the last time: {error}")
+        except TooLarge as error:
+            return Problem(Code.ARTIFACT_TOO_LARGE, str(error))
+        except UrlNotAllowed as error:
+            return Problem(Code.DOWNLOAD_REFUSED, str(error))
+        except (Gone, NotFound, Forbidden) as error:
+            return Problem(Code.UPSTREAM_ARTIFACT_EXPIRED, f"The file of job {run.asana_job} is gone: {error}")
+        except Interrupted as error:
+            log.info("archive.interrupted", run=run.id, error=str(error))
+            pause = error.retry_after
+        except (UrlExpired, StorageFull, AsanaError) as error:
+            log.warning("archive.waits", run=run.id, error=str(error))
+        await ctx.clock.sleep(pause or ctx.backoff(tries))
+        tries += 1
+
+
+def _artifact(ctx: Context, run: Run, key: str, verified: Verified) -> Artifact:
+    return Artifact(
+        id=new_artifact_id(),
+        run=run.id,
+        state=ArtifactState.AVAILABLE,
+        key=key,
+        location=ctx.store.location(key),
+        media_type=MEDIA_TYPE,
+        sha256=verified.sha256,
+        bytes=verified.bytes,
+        uncompressed_bytes=verified.uncompressed_bytes,
+        lines=verified.lines,
+        by_type=verified.by_type,
+        expires_at=ctx.clock.now() + ctx.settings.retention,
+    )

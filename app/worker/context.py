@@ -1,0 +1,72 @@
+"""What the stories of a worker have at hand."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from random import Random
+from typing import TypeVar
+
+import httpx
+import structlog
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from app.artifacts.store import Store
+from app.clock import Clock
+from app.settings import Settings
+from app.worker.lease import Lease
+from app.worker.upstream import Upstream
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Context:
+    """The worker's tools: settings, time, chance, database, Asana, store and its own lease."""
+
+    settings: Settings
+    clock: Clock
+    random: Random
+    sessions: async_sessionmaker[AsyncSession]
+    upstream: Upstream
+    downloads: httpx.AsyncClient
+    store: Store
+    lease: Lease
+
+    async def write(self, step: Callable[[AsyncSession], Awaitable[T]]) -> T:
+        """Run a step in one transaction, again and again while the database is away.
+
+        What a lane knows must not be lost with a connection. It ends by success, by the fence (`LaneLost`),
+        or by the process cancelling the lane when its lease is over. Steps bear being repeated, for a
+        commit may have worked though its answer was lost.
+        """
+        tries = 0
+        while True:
+            try:
+                async with self.sessions.begin() as session:
+                    return await step(session)
+            except DBAPIError as error:
+                if not is_passing(error):
+                    raise
+                log.warning("database.unavailable", error=str(error.orig), tries=tries)
+            await self.clock.sleep(self.backoff(tries, least=0.1, most=2.0))
+            tries += 1
+
+    def backoff(self, tries: int, *, least: float | None = None, most: float | None = None) -> float:
+        """Seconds to wait after so many tries: doubling up to a limit, less up to half of it by chance."""
+        first = least or self.settings.backoff_min_seconds
+        longest = most or self.settings.backoff_max_seconds
+        return min(longest, first * 2.0 ** min(tries, 30)) * self.random.uniform(0.5, 1.0)
+
+
+def is_passing(error: DBAPIError) -> bool:
+    """Whether the database may answer the same statement another time.
+
+    True for lost connections, and for classes 08, 25P03, 40, 53, 55 and 57 of PostgreSQL's error codes
+    (connection, idle in transaction, rollback, resources, lock, intervention by the operator).
+    """
+    code = getattr(error.orig, "sqlstate", None)
+    if error.connection_invalidated or code is None:
+        return True
+    return code[:2] in {"08", "40", "53", "55", "57"} or code == "25P03"

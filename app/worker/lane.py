@@ -1,0 +1,54 @@
+"""A lane's story: its runs, one after the other."""
+
+import structlog
+
+from app.exports.models import Run
+from app.exports.runs import HeldArchive, fail_run, free_slot, next_run, try_again_later
+from app.lanes.claim import HeldLane
+from app.worker.archive import Archiving
+from app.worker.context import Context
+from app.worker.poll import Succeeded, Unsuccessful, poll
+from app.worker.submit import submit
+
+log = structlog.get_logger()
+
+
+async def serve(ctx: Context, lane: HeldLane, archiving: Archiving) -> None:
+    """Run the exports of one lane until none is ready. Raises `LaneLost` when it is no longer ours."""
+    pause = ctx.settings.probe_max_seconds
+    while run := await ctx.write(lambda s: next_run(s, lane, credential_wait=pause)):
+        started = run if run.asana_job else await submit(ctx, lane, run)
+        if started is None:
+            continue
+        match await poll(ctx, lane, started):
+            case Succeeded() as done:
+                archiving.start(await _to_archive(ctx, lane, started, done))
+            case Unsuccessful() as ended:
+                await _try_again_or_fail(ctx, lane, started, ended)
+
+
+async def _to_archive(ctx: Context, lane: HeldLane, run: Run, done: Succeeded) -> HeldArchive:
+    """Free the slot first: the next run starts while the file of this one is fetched."""
+    export = done.job.export
+    archive = await ctx.write(
+        lambda s: free_slot(
+            s,
+            lane,
+            run.id,
+            data_from=export.created_at if export else None,
+            data_to=export.completed_at if export else None,
+            warnings=done.warnings,
+        )
+    )
+    log.info("run.slot_freed", run=run.id, lane=lane.key)
+    return archive
+
+
+async def _try_again_or_fail(ctx: Context, lane: HeldLane, run: Run, ended: Unsuccessful) -> None:
+    if ended.again and run.attempt < ctx.settings.max_attempts:
+        pause = ctx.backoff(run.attempt - 1)
+        log.warning("run.attempt_failed", run=run.id, attempt=run.attempt, code=ended.problem.code, pause=pause)
+        await ctx.write(lambda s: try_again_later(s, lane, run.id, pause))
+    else:
+        log.warning("run.failed", run=run.id, code=ended.problem.code)
+        await ctx.write(lambda s: fail_run(s, lane, run.id, ended.problem))
