@@ -50,7 +50,7 @@ class Explanation:
 EXPLANATIONS: dict[Code, Explanation] = {
     Code.VALIDATION_FAILED: Explanation(
         "The request has faults.",
-        "Mend every fault listed under `errors`; each names its place by a JSON Pointer. Nothing was accepted.",
+        "Mend every fault under `errors`; each names its place by a JSON Pointer. Nothing was accepted.",
     ),
     Code.MALFORMED_JSON: Explanation(
         "The body is not JSON.", "Send one JSON object with `Content-Type: application/json`."
@@ -68,7 +68,8 @@ EXPLANATIONS: dict[Code, Explanation] = {
         retryable=True,
     ),
     Code.BAD_PAGE_TOKEN: Explanation(
-        "The page token is not one of ours.", "Take `next_page_token` from the last answer, or start anew without."
+        "The page token is not one of ours.",
+        "Take `next_page_token` from the last answer, or start anew without.",
     ),
     Code.UNAUTHENTICATED: Explanation(
         "No valid API key came with the request.",
@@ -106,7 +107,9 @@ EXPLANATIONS: dict[Code, Explanation] = {
         retryable=True,
     ),
     Code.INTERNAL_ERROR: Explanation(
-        "The service made a mistake.", "Report the `request_id`. Sending the request again may help.", retryable=True
+        "The service made a mistake.",
+        "Report the `request_id`. Sending the request again may help.",
+        retryable=True,
     ),
     Code.UPSTREAM_FAILED: Explanation(
         "Asana reported the export as failed.",
@@ -118,7 +121,8 @@ EXPLANATIONS: dict[Code, Explanation] = {
         "Resource exports need a service account, and the organization's plan must include exports.",
     ),
     Code.UPSTREAM_REJECTED: Explanation(
-        "Asana rejected the request.", "`detail` holds Asana's own words. Mend the request and send a new one."
+        "Asana rejected the request.",
+        "`detail` holds Asana's own words. Mend the request and send a new one.",
     ),
     Code.CREDENTIAL_REVOKED: Explanation(
         "Asana no longer accepts the workspace's token.",
@@ -128,7 +132,9 @@ EXPLANATIONS: dict[Code, Explanation] = {
         "Asana no longer knows the job.", "It was tried several times. Ask for a new export.", retryable=True
     ),
     Code.UPSTREAM_ARTIFACT_EXPIRED: Explanation(
-        "Asana no longer has the file.", "It vanished before it was archived. Ask for a new export.", retryable=True
+        "Asana no longer has the file.",
+        "It vanished before it was archived. Ask for a new export.",
+        retryable=True,
     ),
     Code.ARTIFACT_CORRUPT: Explanation(
         "The file from Asana is damaged.",
@@ -144,7 +150,9 @@ EXPLANATIONS: dict[Code, Explanation] = {
         "An administrator adds the host to `ASANA_EXPORTS_DOWNLOAD_HOSTS` if it is Asana's.",
     ),
     Code.RUN_TIMEOUT: Explanation(
-        "The job was in progress at Asana for too long.", "It was given up. Ask for a new export.", retryable=True
+        "The job was in progress at Asana for too long.",
+        "It was given up. Ask for a new export.",
+        retryable=True,
     ),
 }
 

@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     database_pool_size: PositiveInt = Field(10, description="Connections each process may hold.")
     secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (),
-        description="Fernet keys, comma separated, that encrypt Asana tokens: the first encrypts, all decrypt. "
+        description="Fernet keys, comma separated, for Asana tokens: the first encrypts, all decrypt. "
         "Empty with the embedded database: one is made in the data folder.",
     )
 
@@ -109,7 +109,11 @@ class Settings(BaseSettings):
     @field_validator("secret_keys", "download_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+        return (
+            tuple(part.strip() for part in value.split(",") if part.strip())
+            if isinstance(value, str)
+            else value
+        )
 
     @cached_property
     def files_dir(self) -> Path:

@@ -23,7 +23,7 @@ async def create_client(
     kinds: tuple[Kind, ...] = tuple(Kind),
     highest_priority: Priority = Priority.URGENT,
 ) -> tuple[Client, str]:
-    """Enter a client with one grant for each workspace; returns it with its key, which is never seen again."""
+    """Enter a client with one grant for each workspace; returns it and its key, never seen again."""
     client_id = new_client_id()
     secret = secrets.token_urlsafe(32)
     client = Client(

@@ -21,7 +21,9 @@ class Vault:
         try:
             self._fernet = MultiFernet([Fernet(key.get_secret_value()) for key in keys])
         except ValueError as error:
-            raise VaultError("each of ASANA_EXPORTS_SECRET_KEYS must be 32 bytes in urlsafe base64") from error
+            raise VaultError(
+                "each of ASANA_EXPORTS_SECRET_KEYS must be 32 bytes in urlsafe base64"
+            ) from error
 
     def encrypt(self, token: SecretStr) -> bytes:
         return self._fernet.encrypt(token.get_secret_value().encode())
@@ -35,14 +37,16 @@ class Vault:
 
 
 def open_vault(settings: Settings) -> Vault:
-    """The vault with the keys of the settings, or, beside an embedded database, with a key in the data folder.
+    """The vault with the keys of the settings, or, beside an embedded database, a key in the data folder.
 
-    Raises `VaultError` when a database of one's own is used without keys: machines would make different ones.
+    Raises `VaultError` when an external database is used without keys: each machine would make its own.
     """
     if settings.secret_keys:
         return Vault(settings.secret_keys)
     if settings.database_url:
-        raise VaultError("set ASANA_EXPORTS_SECRET_KEYS: with ASANA_EXPORTS_DATABASE_URL no key is made by itself")
+        raise VaultError(
+            "set ASANA_EXPORTS_SECRET_KEYS: with ASANA_EXPORTS_DATABASE_URL no key is made by itself"
+        )
     return Vault((_key_in(settings.data_dir),))
 
 

@@ -98,7 +98,8 @@ async def _granted_workspace(session: AsyncSession, client: Client, wanted: Subm
     workspace = await session.get(Workspace, gid) if grant else None
     if grant is None or workspace is None:
         raise ProblemError(
-            Code.NOT_FOUND, f"There is no workspace {gid} that you may export by a {wanted.request.kind} export."
+            Code.NOT_FOUND,
+            f"There is no workspace {gid} that you may export by a {wanted.request.kind} export.",
         )
     if wanted.priority.rank < grant.highest_priority.rank:
         fault = Fault("/priority", f"your grant for workspace {gid} allows {grant.highest_priority} at most")

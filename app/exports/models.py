@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import ForeignKey, Index, SmallInteger, func, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, SmallInteger, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.access.models import Kind, Priority
@@ -30,6 +30,9 @@ class Phase(StrEnum):
     SUBMITTING = "submitting"
     SUBMIT_UNKNOWN = "submit_unknown"
     POLLING = "polling"
+
+
+FINISHED = "(finished_at IS NOT NULL) = (status IN ('succeeded', 'failed', 'canceled'))"
 
 
 class Run(Base):
@@ -78,7 +81,11 @@ class Run(Base):
             unique=True,
             postgresql_where=text("status IN ('running', 'canceling')"),
         ),
-        Index("runs_queue_idx", "lane", "rank", "queued_at", "id", postgresql_where=text("status = 'queued'")),
+        CheckConstraint("(phase IS NOT NULL) = (status IN ('running', 'canceling'))", "phase_in_slot"),
+        CheckConstraint(FINISHED, "finished"),
+        Index(
+            "runs_queue_idx", "lane", "rank", "queued_at", "id", postgresql_where=text("status = 'queued'")
+        ),
         Index("runs_archiving_idx", "id", postgresql_where=text("status = 'archiving'")),
         Index("runs_archiver_idx", "archiver", postgresql_where=text("archiver IS NOT NULL")),
         Index("runs_history_idx", "workspace", "kind", "slot_freed_at"),
@@ -107,6 +114,7 @@ class Export(Base):
     finished_at: Mapped[datetime | None]
 
     __table_args__ = (
+        CheckConstraint(FINISHED, "finished"),
         Index("exports_client_idx", "client", "id"),
         Index("exports_workspace_idx", "workspace", "id"),
         Index("exports_labels_idx", "labels", postgresql_using="gin"),

@@ -47,7 +47,9 @@ def read_moment(value: object) -> datetime:
     if isinstance(value, datetime) and value.tzinfo is not None:
         return value.astimezone(UTC)
     if not isinstance(value, str):
-        raise PydanticCustomError("timestamp", "must be a date-time in ISO 8601, such as 2026-01-01T00:00:00Z")
+        raise PydanticCustomError(
+            "timestamp", "must be a date-time in ISO 8601, such as 2026-01-01T00:00:00Z"
+        )
     try:
         moment = datetime.fromisoformat(value)
     except ValueError:
@@ -64,7 +66,7 @@ Users = Annotated[list[Gid], Field(min_length=1, max_length=1000)]
 
 
 class Filters(BaseModel):
-    """Asana's filters: all given ones must hold. They apply to tasks and, but for the first two, to messages."""
+    """Asana's filters: all given ones must hold. They apply to tasks and, save the first two, to messages."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=False)
 
@@ -102,7 +104,9 @@ class ExportRequestParameter(BaseModel):
         try:
             item = validate(data)
         except ValidationError as error:
-            faults += [_fault(each["msg"], each["loc"], each["type"], each["input"]) for each in error.errors()]
+            faults += [
+                _fault(each["msg"], each["loc"], each["type"], each["input"]) for each in error.errors()
+            ]
         if faults:
             raise ValidationError.from_exception_data(cls.__name__, faults)
         return item
@@ -153,7 +157,9 @@ def _misfits(data: Any) -> Iterator[tuple[str, str]]:
             yield name, "Asana does not support filters for teams"
         elif resource_type == ResourceType.MESSAGE and name in TASKS_ONLY:
             yield name, f"{name} applies to tasks only"
-        elif name.endswith(".after") and _is_later(filters[name], filters.get(name.replace(".after", ".before"))):
+        elif name.endswith(".after") and _is_later(
+            filters[name], filters.get(name.replace(".after", ".before"))
+        ):
             yield name, f"must not be later than {name.replace('.after', '.before')}"
 
 
@@ -164,5 +170,7 @@ def _is_later(after: object, before: object) -> bool:
         return False  # the field itself is at fault, and says so
 
 
-def _fault(why: str, place: tuple[int | str, ...], kind: str = "misfit", given: Any = None) -> InitErrorDetails:
+def _fault(
+    why: str, place: tuple[int | str, ...], kind: str = "misfit", given: Any = None
+) -> InitErrorDetails:
     return InitErrorDetails(type=PydanticCustomError(kind, why), loc=place, input=given)  # type: ignore[arg-type]

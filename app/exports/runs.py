@@ -11,20 +11,20 @@ from app.access.models import Credential, CredentialState
 from app.artifacts.models import Artifact
 from app.exports.models import Phase, Run, Status
 from app.exports.order import queue_order
-from app.problems import Problem
 from app.exports.states import change, locked_run
 from app.ids import RunId, WorkerId
 from app.lanes.claim import HeldLane
 from app.lanes.lease import LaneLost, LaneState, hold
 from app.lanes.models import WaitReason
 from app.lanes.release import park, release, unpark
+from app.problems import Problem
 
 LIVE = (Status.RUNNING, Status.CANCELING)
 
 CLAIM_ARCHIVES = text("""
     WITH orphans AS (
         SELECT id FROM runs
-        WHERE status = 'archiving' AND not_before <= now() AND (
+        WHERE status = 'archiving' AND (
             archiver IS NULL OR archiver IN (SELECT id FROM workers WHERE lease_expires_at < now()))
         ORDER BY id
         LIMIT :most
@@ -68,7 +68,9 @@ async def next_run(session: AsyncSession, lane: HeldLane, *, credential_wait: fl
 
 
 async def _run_in_flight(session: AsyncSession, lane: HeldLane) -> Run | None:
-    return await session.scalar(select(Run).where(Run.lane == lane.key, Run.status.in_(LIVE)).with_for_update())
+    return await session.scalar(
+        select(Run).where(Run.lane == lane.key, Run.status.in_(LIVE)).with_for_update()
+    )
 
 
 async def _head(session: AsyncSession, lane: HeldLane, state: LaneState) -> Run | None:
@@ -96,7 +98,9 @@ async def about_to_submit(session: AsyncSession, lane: HeldLane, run_id: RunId, 
         await change(session, run, run.status, actor=lane.worker, phase=phase)
 
 
-async def submitted(session: AsyncSession, lane: HeldLane, run_id: RunId, job: str, export: str | None) -> Run:
+async def submitted(
+    session: AsyncSession, lane: HeldLane, run_id: RunId, job: str, export: str | None
+) -> Run:
     """Asana has accepted the run as a job; the lane's way is clear again."""
     await hold(session, lane)
     run = await locked_run(session, run_id)
@@ -137,7 +141,9 @@ async def slot_refused(
     await park(session, lane, WaitReason.UPSTREAM_SLOT_BUSY, pause(refused), probes=refused + 1)
 
 
-async def waits_for_token(session: AsyncSession, lane: HeldLane, run_id: RunId, reason: WaitReason | None) -> None:
+async def waits_for_token(
+    session: AsyncSession, lane: HeldLane, run_id: RunId, reason: WaitReason | None
+) -> None:
     """The poll of a job is held up (or no longer) by its token; the slot is kept, since Asana goes on."""
     await hold(session, lane)
     run = await locked_run(session, run_id)

@@ -8,8 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.database.base import Json
 from app.events.log import EventType, record
 from app.exports.models import Export, Phase, Run, Status
-from app.problems import Problem
 from app.lanes.models import WaitReason
+from app.problems import Problem
 
 MAY_BECOME: dict[Status, frozenset[Status]] = {
     Status.QUEUED: frozenset({Status.RUNNING, Status.CANCELED, Status.FAILED}),
@@ -48,7 +48,7 @@ async def change(
     problem: Problem | None = None,
     **columns: Any,
 ) -> None:
-    """Bring a run and its exports into a state, or into another phase of the same one, with an event for each.
+    """Bring a run and its exports into a state, or another phase of the same one, with an event for each.
 
     The caller holds the run: through its lane's fence, its archive fence or a row lock. `columns` are further
     columns of the run. Raises `IllegalChange` where the state machine has no such step.

@@ -36,7 +36,7 @@ class Lane(Base):
     """The queue of a workspace and its slot.
 
     `fence` rises with each claim, so that a holder of the past is told from the one of now. `wait_reason` is
-    set while the lane as a whole waits until `next_attempt_at`; `probes` counts refusals of the slot in a row.
+    set while the lane as a whole waits until `next_attempt_at`; `probes` counts refusals in a row.
     """
 
     __tablename__ = "lanes"

@@ -13,7 +13,8 @@ from app.lanes.notifications import LANES, notify
 SOONEST = text("SELECT min(not_before) FROM runs WHERE lane = :key AND status = 'queued'")
 RELEASE = text("""
     UPDATE lanes SET holder = NULL, has_work = true,
-        next_attempt_at = greatest(CASE WHEN wait_reason IS NULL THEN now() ELSE next_attempt_at END, :soonest)
+        next_attempt_at = greatest(
+            CASE WHEN wait_reason IS NULL THEN now() ELSE next_attempt_at END, :soonest)
     WHERE key = :key AND fence = :fence
 """)
 # An empty lane waits for nothing: what blocked its last run must not keep the next one from being tried.

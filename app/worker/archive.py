@@ -38,11 +38,10 @@ class Archiving:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def cancel(self) -> set[asyncio.Task[None]]:
-        """Stop them all; returns the tasks to wait for."""
-        for task in self._tasks:
-            task.cancel()
-        return set(self._tasks)
+    @property
+    def tasks(self) -> frozenset[asyncio.Task[None]]:
+        """What is going on now."""
+        return frozenset(self._tasks)
 
     async def _work(self, archive: HeldArchive) -> None:
         try:
@@ -60,15 +59,15 @@ async def keep_file(ctx: Context, archive: HeldArchive) -> None:
     A damaged file is fetched again a few times. What passes by itself (network, storage, limits, a token to
     be replaced) is waited for. Raises `LaneLost` when somebody else archives the run by now.
     """
-    run = await ctx.write(lambda s: hold_archive(s, archive))
+    run = await ctx.write(hold_archive, archive)
     key = f"{run.workspace}/{run.id}-{archive.fence}.jsonl.gz"
     got = await _fetched(ctx, run, key)
     if isinstance(got, Problem):
         log.warning("archive.failed", run=run.id, code=got.code, detail=got.detail)
-        await ctx.write(lambda s: archive_failed(s, archive, got))
+        await ctx.write(archive_failed, archive, got)
         return
     warnings = [] if got.lines else [{"code": "empty_result", "detail": "Asana exported no objects."}]
-    await ctx.write(lambda s: archived(s, archive, _artifact(ctx, run, key, got), warnings))
+    await ctx.write(archived, archive, _artifact(ctx, run, key, got), warnings)
     log.info("run.archived", run=run.id, lines=got.lines, bytes=got.bytes, sha256=got.sha256)
 
 
@@ -103,7 +102,9 @@ async def _fetched(ctx: Context, run: Run, key: str) -> Verified | Problem:
         except UrlNotAllowed as error:
             return Problem(Code.DOWNLOAD_REFUSED, str(error))
         except (Gone, NotFound, Forbidden) as error:
-            return Problem(Code.UPSTREAM_ARTIFACT_EXPIRED, f"The file of job {run.asana_job} is gone: {error}")
+            return Problem(
+                Code.UPSTREAM_ARTIFACT_EXPIRED, f"The file of job {run.asana_job} is gone: {error}"
+            )
         except Interrupted as error:
             log.info("archive.interrupted", run=run.id, error=str(error))
             pause = error.retry_after

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from random import Random
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 import httpx
 import structlog
@@ -16,6 +16,7 @@ from app.settings import Settings
 from app.worker.lease import Lease
 from app.worker.upstream import Upstream
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 log = structlog.get_logger()
@@ -34,7 +35,12 @@ class Context:
     store: Store
     lease: Lease
 
-    async def write(self, step: Callable[[AsyncSession], Awaitable[T]]) -> T:
+    async def write(
+        self,
+        step: Callable[Concatenate[AsyncSession, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
         """Run a step in one transaction, again and again while the database is away.
 
         What a lane knows must not be lost with a connection. It ends by success, by the fence (`LaneLost`),
@@ -45,7 +51,7 @@ class Context:
         while True:
             try:
                 async with self.sessions.begin() as session:
-                    return await step(session)
+                    return await step(session, *args, **kwargs)
             except DBAPIError as error:
                 if not is_passing(error):
                     raise

@@ -16,7 +16,7 @@ log = structlog.get_logger()
 async def serve(ctx: Context, lane: HeldLane, archiving: Archiving) -> None:
     """Run the exports of one lane until none is ready. Raises `LaneLost` when it is no longer ours."""
     pause = ctx.settings.probe_max_seconds
-    while run := await ctx.write(lambda s: next_run(s, lane, credential_wait=pause)):
+    while run := await ctx.write(next_run, lane, credential_wait=pause):
         started = run if run.asana_job else await submit(ctx, lane, run)
         if started is None:
             continue
@@ -31,14 +31,12 @@ async def _to_archive(ctx: Context, lane: HeldLane, run: Run, done: Succeeded) -
     """Free the slot first: the next run starts while the file of this one is fetched."""
     export = done.job.export
     archive = await ctx.write(
-        lambda s: free_slot(
-            s,
-            lane,
-            run.id,
-            data_from=export.created_at if export else None,
-            data_to=export.completed_at if export else None,
-            warnings=done.warnings,
-        )
+        free_slot,
+        lane,
+        run.id,
+        data_from=export.created_at if export else None,
+        data_to=export.completed_at if export else None,
+        warnings=done.warnings,
     )
     log.info("run.slot_freed", run=run.id, lane=lane.key)
     return archive
@@ -47,8 +45,10 @@ async def _to_archive(ctx: Context, lane: HeldLane, run: Run, done: Succeeded) -
 async def _try_again_or_fail(ctx: Context, lane: HeldLane, run: Run, ended: Unsuccessful) -> None:
     if ended.again and run.attempt < ctx.settings.max_attempts:
         pause = ctx.backoff(run.attempt - 1)
-        log.warning("run.attempt_failed", run=run.id, attempt=run.attempt, code=ended.problem.code, pause=pause)
-        await ctx.write(lambda s: try_again_later(s, lane, run.id, pause))
+        log.warning(
+            "run.attempt_failed", run=run.id, attempt=run.attempt, code=ended.problem.code, pause=pause
+        )
+        await ctx.write(try_again_later, lane, run.id, pause)
     else:
         log.warning("run.failed", run=run.id, code=ended.problem.code)
-        await ctx.write(lambda s: fail_run(s, lane, run.id, ended.problem))
+        await ctx.write(fail_run, lane, run.id, ended.problem)

@@ -42,51 +42,56 @@ class Unsuccessful:
 
 async def poll(ctx: Context, lane: HeldLane, run: Run) -> Succeeded | Unsuccessful:
     """Look at the job until it has ended, is lost, or has taken longer than the limit."""
-    before = await ctx.write(lambda s: seconds_in_progress(s, run))
-    past = await ctx.write(lambda s: past_durations(s, run))
-    began = ctx.clock.monotonic() - before
-    pause = ctx.settings.poll_min_seconds
-    failures = 0
-    unknown: set[str] = set()
-    while (elapsed := ctx.clock.monotonic() - began) < ctx.settings.run_limit_seconds:
+    settings = ctx.settings
+    began = ctx.clock.monotonic() - await ctx.write(seconds_in_progress, run)
+    past = await ctx.write(past_durations, run)
+    pause = settings.poll_min_seconds
+    missed = 0
+    warnings: dict[str, dict[str, str]] = {}
+    while (elapsed := ctx.clock.monotonic() - began) < settings.run_limit_seconds:
         await ctx.clock.sleep(pause)
-        try:
-            job = await ctx.upstream.job(run)
-        except RateLimited:
-            continue  # the budget of the token holds the next call back
-        except Unavailable as error:
-            log.info("run.poll_unavailable", run=run.id, error=str(error))
-            pause = ctx.backoff(failures)
-            failures += 1
+        job = await _look(ctx, lane, run)
+        if isinstance(job, Unsuccessful):
+            return job
+        if job is None:
+            pause = ctx.backoff(missed)
+            missed += 1
             continue
-        except NotAuthorized:
-            if ended := await _token_refused(ctx, lane, run):
-                return ended
-            pause = ctx.settings.poll_max_seconds
-            continue
-        except (NotFound, Forbidden, Refused) as error:
-            detail = f"Asana answered {error.status} when asked for job {run.asana_job}: {error}"
-            return Unsuccessful(Problem(Code.UPSTREAM_JOB_LOST, detail), again=True)
-        except PlanRequired as error:
-            detail = f"Asana answered {error.status} when asked for job {run.asana_job}: {error}"
-            return Unsuccessful(Problem(Code.UPSTREAM_FORBIDDEN, detail), again=False)
-        failures = 0
-        if run.wait_reason:
-            await ctx.write(lambda s: waits_for_token(s, lane, run.id, None))
-            run.wait_reason = None
+        missed = 0
+        pause = next_look(elapsed, past, settings.poll_min_seconds, settings.poll_max_seconds)
         match job.status:
             case JobStatus.SUCCEEDED:
-                return Succeeded(job, [_unknown_status(status) for status in sorted(unknown)])
+                return Succeeded(job, list(warnings.values()))
             case JobStatus.FAILED:
-                detail = f"Asana reported job {job.gid} as failed, without a reason, in attempt {run.attempt}."
+                detail = (
+                    f"Asana reported job {job.gid} as failed, without a reason, in attempt {run.attempt}."
+                )
                 return Unsuccessful(Problem(Code.UPSTREAM_FAILED, detail), again=True)
             case JobStatus.NOT_STARTED | JobStatus.IN_PROGRESS:
                 pass
             case JobStatus.UNKNOWN:
-                unknown.add(job.raw_status)
-        pause = next_look(elapsed, past, ctx.settings.poll_min_seconds, ctx.settings.poll_max_seconds)
+                warnings[job.raw_status] = _unknown_status(job.raw_status)
     detail = f"Job {run.asana_job} was still in progress after {elapsed:.0f} seconds."
     return Unsuccessful(Problem(Code.RUN_TIMEOUT, detail), again=False)
+
+
+async def _look(ctx: Context, lane: HeldLane, run: Run) -> Job | Unsuccessful | None:
+    """The job as Asana shows it now; None when it could not be seen this time."""
+    try:
+        job = await ctx.upstream.job(run)
+    except (RateLimited, Unavailable) as error:
+        log.info("run.poll_failed", run=run.id, error=str(error))
+        return None
+    except NotAuthorized:
+        return await _token_refused(ctx, lane, run)
+    except PlanRequired as error:
+        return Unsuccessful(Problem(Code.UPSTREAM_FORBIDDEN, f"Asana answered: {error}"), again=False)
+    except (NotFound, Forbidden, Refused) as error:
+        detail = f"Asana no longer shows job {run.asana_job}: {error}"
+        return Unsuccessful(Problem(Code.UPSTREAM_JOB_LOST, detail), again=True)
+    if run.wait_reason:
+        await _wait_for_token(ctx, lane, run, None)
+    return job
 
 
 def next_look(elapsed: float, past: list[float], least: float, most: float) -> float:
@@ -102,13 +107,17 @@ def next_look(elapsed: float, past: list[float], least: float, most: float) -> f
 async def _token_refused(ctx: Context, lane: HeldLane, run: Run) -> Unsuccessful | None:
     """The job goes on at Asana: keep the slot and wait for a new token, but not for ever."""
     if run.wait_reason is None:
-        await ctx.write(lambda s: waits_for_token(s, lane, run.id, WaitReason.CREDENTIAL_INVALID))
-        run.wait_reason = WaitReason.CREDENTIAL_INVALID
+        await _wait_for_token(ctx, lane, run, WaitReason.CREDENTIAL_INVALID)
     invalid_for = await ctx.upstream.invalid_for(run.credential)
     if invalid_for is None or invalid_for < ctx.settings.credential_repair_seconds:
         return None
     detail = f"The token has been invalid for {invalid_for:.0f} seconds and was not replaced."
     return Unsuccessful(Problem(Code.CREDENTIAL_REVOKED, detail), again=False)
+
+
+async def _wait_for_token(ctx: Context, lane: HeldLane, run: Run, reason: WaitReason | None) -> None:
+    await ctx.write(waits_for_token, lane, run.id, reason)
+    run.wait_reason = reason
 
 
 def _unknown_status(status: str) -> dict[str, str]:

@@ -87,7 +87,7 @@ class WorkerProcess:
         worker, name = self._ctx.lease.worker, f"{socket.gethostname()}:{os.getpid()}"
         seconds = self._ctx.settings.lease_seconds
         sent_at = self._ctx.clock.monotonic()
-        await self._ctx.write(lambda s: register_worker(s, worker, name, seconds))
+        await self._ctx.write(register_worker, worker, name, seconds)
         self._ctx.lease.renewed(sent_at)
         log.info("worker.started", worker=worker, name=name)
         duties = [
@@ -98,16 +98,19 @@ class WorkerProcess:
                 "sweep": self._sweep(),
             }.items()
         ]
-        stopping = asyncio.create_task(self._stop.wait())
+        stopping = asyncio.create_task(self._stopping(), name="stopping")
         beating = asyncio.create_task(self._beat())
         try:
             done, _ = await asyncio.wait({stopping, beating, *duties}, return_when=asyncio.FIRST_COMPLETED)
-            for task in done - {stopping}:
+            for task in done:
                 task.result()
         except LeaseLost:
             log.error("worker.lease_lost", worker=worker, lanes=len(self._lanes))
         finally:
-            await self._leave({stopping, *duties}, beating)
+            await self._leave([stopping, *duties], beating)
+
+    async def _stopping(self) -> None:
+        await self._stop.wait()
 
     async def _beat(self) -> None:
         """Renew the lease; ends by `LeaseLost` when that has not worked for as long as the lease lasts."""
@@ -189,7 +192,7 @@ class WorkerProcess:
             tries += 1
 
     async def _listen(self) -> None:
-        """Turn notifications into wake-ups; what a broken connection missed, the claim loop finds by itself."""
+        """Turn notifications into wake-ups; what is missed, the claim loop finds by itself."""
         while True:
             try:
                 async for channel, payload in listen(self._database.listen_conninfo, LANES, CREDENTIALS):
@@ -210,19 +213,23 @@ class WorkerProcess:
             except DBAPIError as error:
                 log.warning("worker.sweep_failed", error=str(error.orig))
 
-    async def _leave(self, duties: set[asyncio.Task[object]], beating: asyncio.Task[None]) -> None:
-        """Stop everything, then give the lanes away. The beat goes on until no lane is worked on."""
-        working = {*self._lanes.values(), *self._archiving.cancel()}
-        for task in {*duties, *self._lanes.values()}:
-            task.cancel()
-        for tasks in ({*duties, *working}, {beating}):
-            beating.cancel() if beating in tasks else None
-            if tasks:
-                await asyncio.wait(tasks, timeout=DRAIN_SECONDS)
-        if self._ctx.lease.remaining > 0:
+    async def _leave(self, duties: list[asyncio.Task[None]], beating: asyncio.Task[None]) -> None:
+        """Stop everything, then give the lanes away; the beat goes on until nothing is worked on any more."""
+        ctx = self._ctx
+        lanes = len(self._lanes)
+        await _stopped({*duties, *self._lanes.values(), *self._archiving.tasks})
+        await _stopped({beating})
+        if ctx.lease.remaining > 0:
             try:
-                async with asyncio.timeout(DRAIN_SECONDS), self._ctx.sessions.begin() as session:
-                    await hand_over(session, self._ctx.lease.worker)
+                async with asyncio.timeout(ctx.lease.remaining), ctx.sessions.begin() as session:
+                    await hand_over(session, ctx.lease.worker)
             except (DBAPIError, TimeoutError) as error:
                 log.warning("worker.hand_over_failed", error=str(error))
-        log.info("worker.stopped", worker=self._ctx.lease.worker, lanes=len(working))
+        log.info("worker.stopped", worker=ctx.lease.worker, lanes=lanes)
+
+
+async def _stopped(tasks: set[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=DRAIN_SECONDS)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
@@ -45,30 +46,24 @@ async def submit(ctx: Context, lane: HeldLane, run: Run) -> Run | None:
             log.warning("run.submit_unavailable", run=run.id, error=str(error))
         except Forbidden as error:
             log.info("run.slot_refused", run=run.id, error=str(error))
-            await ctx.write(lambda s: slot_refused(s, lane, run.id, lambda probes: _until_probe(ctx, probes)))
-            return None
+            return await ctx.write(slot_refused, lane, run.id, partial(_until_probe, ctx))
         except RateLimited as error:
-            seconds = error.retry_after
-            await ctx.write(lambda s: put_back(s, lane, run.id, WaitReason.RATE_LIMITED, seconds))
-            return None
+            return await ctx.write(put_back, lane, run.id, WaitReason.RATE_LIMITED, error.retry_after)
         except NotAuthorized:
             pause = ctx.settings.probe_max_seconds
-            await ctx.write(lambda s: put_back(s, lane, run.id, WaitReason.CREDENTIAL_INVALID, pause))
-            return None
+            return await ctx.write(put_back, lane, run.id, WaitReason.CREDENTIAL_INVALID, pause)
         except (Refused, PlanRequired) as error:
             code = Code.UPSTREAM_REJECTED if isinstance(error, Refused) else Code.UPSTREAM_FORBIDDEN
-            problem = Problem(code, f"Asana answered {error.status}: {error}")
-            await ctx.write(lambda s: fail_run(s, lane, run.id, problem))
-            return None
+            return await ctx.write(fail_run, lane, run.id, Problem(code, f"Asana answered: {error}"))
         await ctx.clock.sleep(ctx.backoff(tries))
         tries += 1
-        await ctx.write(lambda s: about_to_submit(s, lane, run.id, phase))
+        await ctx.write(about_to_submit, lane, run.id, phase)
 
 
 async def _start(ctx: Context, lane: HeldLane, run: Run) -> Run:
     job = await ctx.upstream.start(run, ready=ctx.lease.check)
     export = job.export.gid if job.export else None
-    started = await ctx.write(lambda s: submitted(s, lane, run.id, job.gid, export))
+    started = await ctx.write(submitted, lane, run.id, job.gid, export)
     log.info("run.submitted", run=run.id, lane=lane.key, job=job.gid, attempt=run.attempt)
     return started
 
@@ -81,6 +76,7 @@ async def _uninterrupted(step: Coroutine[Any, Any, T]) -> T:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait({task})
+        log.info("run.interrupted_after_submit", outcome=repr(task.exception() or "done"))
         raise
 
 

@@ -1,0 +1,86 @@
+"""Connections to the database, whichever it is."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import make_url, text
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+
+from app.database.embedded import EmbeddedPostgres
+from app.settings import Settings
+
+OLDEST_SERVER = 15
+
+
+class UnsupportedServer(Exception):
+    """The database server is too old."""
+
+
+@dataclass(frozen=True)
+class Database:
+    """The engine with its pool, sessions on it, and what a connection for LISTEN of one's own needs."""
+
+    engine: AsyncEngine
+    sessions: async_sessionmaker[AsyncSession]
+    listen_conninfo: str
+
+
+@asynccontextmanager
+async def open_database(settings: Settings) -> AsyncIterator[Database]:
+    """Connect to the database of the settings, or to the data folder's own server, started if need be.
+
+    Raises `UnsupportedServer` below PostgreSQL 15, `EmbeddedPostgresError` when there is no own server to be
+    had, and SQLAlchemy's `OperationalError` when the database does not answer.
+    """
+    if settings.database_url:
+        async with _connected(settings, settings.database_url) as database:
+            yield database
+        return
+    server = EmbeddedPostgres(settings.data_dir)
+    await asyncio.to_thread(server.start)
+    try:
+        async with _connected(settings, server.url) as database:
+            yield database
+    finally:
+        await asyncio.to_thread(server.stop)
+
+
+@asynccontextmanager
+async def _connected(settings: Settings, url: str) -> AsyncIterator[Database]:
+    # A process that is stopped in the middle of a transaction must not keep its row locks for ever.
+    patience = f"-c idle_in_transaction_session_timeout={int(settings.lease_seconds * 1000)} -c timezone=UTC"
+    engine = create_async_engine(
+        sqlalchemy_url(url),
+        pool_size=settings.database_pool_size,
+        max_overflow=0,
+        pool_pre_ping=True,
+        pool_timeout=10,
+        connect_args={"options": patience, "connect_timeout": 10, "application_name": "asana-exports"},
+    )
+    try:
+        async with engine.connect() as connection:
+            _check_version(int(await connection.scalar(text("SHOW server_version_num"))))
+        yield Database(
+            engine,
+            async_sessionmaker(engine, expire_on_commit=False),
+            libpq_url(settings.listen_database_url or url),
+        )
+    finally:
+        await engine.dispose()
+
+
+def _check_version(number: int) -> None:
+    if number < OLDEST_SERVER * 10_000:
+        raise UnsupportedServer(f"PostgreSQL {OLDEST_SERVER} or newer is needed, this is {number // 10_000}")
+
+
+def sqlalchemy_url(url: str) -> str:
+    """The URL as SQLAlchemy wants it, with the driver we use."""
+    return make_url(url).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+
+
+def libpq_url(url: str) -> str:
+    """The URL as PostgreSQL's own library wants it."""
+    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)

@@ -1,0 +1,44 @@
+"""How Alembic reaches the database: by a connection handed in, else by the service's own settings."""
+
+import asyncio
+
+from alembic import context
+from app.database.session import open_database
+from sqlalchemy import Connection
+
+from app.access import models as access_models
+from app.artifacts import models as artifacts_models
+from app.database.base import Base
+from app.events import log as events_models
+from app.exports import idempotency as idempotency_models
+from app.exports import models as exports_models
+from app.lanes import models as lanes_models
+from app.settings import Settings
+
+# Importing them is what makes the tables known.
+TABLES = (
+    access_models,
+    artifacts_models,
+    events_models,
+    exports_models,
+    idempotency_models,
+    lanes_models,
+)
+
+
+def migrate(connection: Connection) -> None:
+    context.configure(connection=connection, target_metadata=Base.metadata, compare_server_default=True)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+async def migrate_own_database() -> None:
+    async with open_database(Settings()) as database, database.engine.begin() as connection:
+        await connection.run_sync(migrate)
+
+
+given: Connection | None = context.config.attributes.get("connection")
+if given is not None:
+    migrate(given)
+else:
+    asyncio.run(migrate_own_database())

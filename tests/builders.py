@@ -1,0 +1,64 @@
+"""Real rows for tests, each made by the domain's own functions where there is one."""
+
+from dataclasses import dataclass
+
+from pydantic import SecretStr
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.access.clients import create_client
+from app.access.models import Client, Credential, CredentialState, Priority, Scope, Workspace
+from app.access.vault import Vault
+from app.exports.accept import Submission, accept
+from app.exports.models import Export
+from app.exports.requests import ExportRequestParameter, ResourceRequest, ResourceType
+from app.ids import new_credential_id
+from app.settings import LaneScope
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """A client with every right, and a workspace with a credential."""
+
+    client: Client
+    key: str
+    workspace: str
+    credential: str
+
+
+async def a_tenant(
+    session: AsyncSession, vault: Vault, workspace: str = "1001", token: str = "sandbox-service-token"
+) -> Tenant:
+    client, key = await create_client(session, f"client of {workspace}", [Scope.ADMIN])
+    credential = Credential(
+        id=new_credential_id(),
+        name=f"credential of {workspace}",
+        token=vault.encrypt(SecretStr(token)),
+        state=CredentialState.VALID,
+        asana_user="1",
+        asana_user_name="Service",
+    )
+    session.add(credential)
+    await session.flush()
+    session.add(Workspace(gid=workspace, name=f"Workspace {workspace}", credential=credential.id))
+    await session.flush()
+    return Tenant(client, key, workspace, credential.id)
+
+
+async def another_workspace(session: AsyncSession, tenant: Tenant, workspace: str) -> Tenant:
+    session.add(Workspace(gid=workspace, name=f"Workspace {workspace}", credential=tenant.credential))
+    await session.flush()
+    return Tenant(tenant.client, tenant.key, workspace, tenant.credential)
+
+
+async def an_export(
+    session: AsyncSession,
+    tenant: Tenant,
+    *,
+    resource_type: ResourceType = ResourceType.TASK,
+    priority: Priority = Priority.NORMAL,
+) -> Export:
+    request = ResourceRequest(
+        workspace=tenant.workspace,
+        export_request_parameters=[ExportRequestParameter(resource_type=resource_type)],
+    )
+    return await accept(session, tenant.client, Submission(request, priority=priority), LaneScope.WORKSPACE)

@@ -1,0 +1,79 @@
+"""One real PostgreSQL for the whole run, and a fresh, migrated database for each test that wants one."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from cryptography.fernet import Fernet
+from psycopg import sql
+from pydantic import SecretStr
+from sqlalchemy import make_url
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from app.access.vault import Vault, open_vault
+from app.database.embedded import EmbeddedPostgres
+from app.database.migrate import migrate
+from app.database.session import Database, libpq_url, open_database
+from app.settings import Settings
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"))
+    server.start()
+    yield server.url
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+async def template(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of a migrated database, to be copied."""
+    name = "template_of_tests"
+    with psycopg.connect(libpq_url(postgres_url), autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    settings = Settings(database_url=_with_name(postgres_url, name), secret_keys=(a_secret_key(),))
+    async with open_database(settings) as database:
+        await migrate(database.engine)
+    return name
+
+
+@pytest.fixture
+def database_url(postgres_url: str, template: str) -> Iterator[str]:
+    name = f"test_{uuid4().hex}"
+    with psycopg.connect(libpq_url(postgres_url), autocommit=True) as admin:
+        admin.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+        )
+        yield _with_name(postgres_url, name)
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def settings(database_url: str, tmp_path: Path) -> Settings:
+    return Settings(database_url=database_url, data_dir=tmp_path, secret_keys=(a_secret_key(),))
+
+
+@pytest.fixture
+async def database(settings: Settings) -> AsyncIterator[Database]:
+    async with open_database(settings) as database:
+        yield database
+
+
+@pytest.fixture
+def sessions(database: Database) -> async_sessionmaker[AsyncSession]:
+    return database.sessions
+
+
+@pytest.fixture
+def vault(settings: Settings) -> Vault:
+    return open_vault(settings)
+
+
+def a_secret_key() -> SecretStr:
+    return SecretStr(Fernet.generate_key().decode())
+
+
+def _with_name(url: str, name: str) -> str:
+    return make_url(url).set(database=name).render_as_string(hide_password=False)

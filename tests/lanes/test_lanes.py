@@ -1,0 +1,262 @@
+"""The engine's rules, one by one, on real PostgreSQL."""
+
+import asyncio
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from app.access.models import Priority
+from app.access.vault import Vault
+from app.exports.models import Export, Phase, Run, Status
+from app.exports.runs import next_run, put_back, slot_refused, submitted, try_again_later
+from app.ids import LaneKey, WorkerId, new_worker_id
+from app.lanes.claim import HeldLane, claim_lanes, rescue_lanes
+from app.lanes.lease import LaneLost, LeaseLost, beat, hold, register_worker
+from app.lanes.models import Lane, WaitReason
+from app.lanes.release import hand_over
+from tests.builders import Tenant, a_tenant, an_export
+
+Sessions = async_sessionmaker[AsyncSession]
+
+
+async def a_worker(sessions: Sessions, lease: float = 60) -> WorkerId:
+    worker = new_worker_id()
+    async with sessions.begin() as session:
+        await register_worker(session, worker, "test", lease)
+    return worker
+
+
+async def claimed(sessions: Sessions, worker: WorkerId, most: int = 100) -> list[HeldLane]:
+    async with sessions.begin() as session:
+        return await claim_lanes(session, worker, most)
+
+
+async def started(sessions: Sessions, lane: HeldLane) -> Run | None:
+    async with sessions.begin() as session:
+        return await next_run(session, lane, credential_wait=60)
+
+
+@pytest.fixture
+async def tenant(sessions: Sessions, vault: Vault) -> Tenant:
+    async with sessions.begin() as session:
+        return await a_tenant(session, vault)
+
+
+async def queued(sessions: Sessions, tenant: Tenant, priority: Priority = Priority.NORMAL) -> Export:
+    async with sessions.begin() as session:
+        return await an_export(session, tenant, priority=priority)
+
+
+async def test_a_lane_with_work_is_claimed_once(sessions: Sessions, tenant: Tenant) -> None:
+    await queued(sessions, tenant)
+    one, two = await a_worker(sessions), await a_worker(sessions)
+    claims = await asyncio.gather(*(claimed(sessions, worker) for worker in (one, two)))
+    assert [lane.key for lanes in claims for lane in lanes] == [tenant.workspace]
+
+
+async def test_a_lane_without_work_is_not_claimed(sessions: Sessions, tenant: Tenant) -> None:
+    await queued(sessions, tenant)
+    worker = await a_worker(sessions)
+    (lane,) = await claimed(sessions, worker)
+    await started(sessions, lane)
+    async with sessions.begin() as session:
+        await session.execute(
+            text("UPDATE runs SET status = 'failed', phase = NULL, finished_at = now()")
+        )
+    assert await started(sessions, lane) is None
+    assert await claimed(sessions, worker) == []
+
+
+async def test_the_database_itself_refuses_a_second_live_run_in_a_lane(
+    sessions: Sessions, tenant: Tenant
+) -> None:
+    await queued(sessions, tenant)
+    await queued(sessions, tenant)
+    with pytest.raises(IntegrityError, match="runs_one_live_per_lane_idx"):
+        async with sessions.begin() as session:
+            await session.execute(text("UPDATE runs SET status = 'running', phase = 'polling'"))
+
+
+async def test_the_more_urgent_goes_first_and_equals_in_order_of_arrival(
+    sessions: Sessions, tenant: Tenant
+) -> None:
+    low = await queued(sessions, tenant, Priority.LOW)
+    first = await queued(sessions, tenant)
+    second = await queued(sessions, tenant)
+    urgent = await queued(sessions, tenant, Priority.URGENT)
+    (lane,) = await claimed(sessions, await a_worker(sessions))
+    order = []
+    for _ in range(4):
+        run = await started(sessions, lane)
+        assert run is not None
+        order.append(run.id)
+        async with sessions.begin() as session:
+            await session.execute(
+                text("UPDATE runs SET status = 'failed', phase = NULL, finished_at = now() WHERE id = :id"),
+                {"id": run.id},
+            )
+    assert order == [export.run for export in (urgent, first, second, low)]
+
+
+async def test_the_run_in_flight_is_resumed_before_the_next_is_begun(
+    sessions: Sessions, tenant: Tenant
+) -> None:
+    first = await queued(sessions, tenant)
+    await queued(sessions, tenant, Priority.URGENT)
+    worker = await a_worker(sessions)
+    (lane,) = await claimed(sessions, worker)
+    run = await started(sessions, lane)
+    assert run is not None
+    async with sessions.begin() as session:
+        await submitted(session, lane, run.id, "4711", None)
+    async with sessions.begin() as session:
+        await hand_over(session, worker)
+    (again,) = await claimed(sessions, await a_worker(sessions))
+    resumed = await started(sessions, again)
+    assert resumed is not None
+    assert (resumed.id, resumed.asana_job, resumed.phase) == (run.id, "4711", Phase.POLLING)
+    assert again.fence > lane.fence
+    assert first.id
+
+
+async def test_a_resumed_run_without_a_job_is_of_unknown_outcome(sessions: Sessions, tenant: Tenant) -> None:
+    await queued(sessions, tenant)
+    worker = await a_worker(sessions)
+    (lane,) = await claimed(sessions, worker)
+    await started(sessions, lane)
+    async with sessions.begin() as session:
+        await hand_over(session, worker)
+    (again,) = await claimed(sessions, await a_worker(sessions))
+    resumed = await started(sessions, again)
+    assert resumed is not None
+    assert (resumed.status, resumed.phase) == (Status.RUNNING, Phase.SUBMIT_UNKNOWN)
+
+
+async def test_a_holder_of_the_past_writes_nothing(sessions: Sessions, tenant: Tenant) -> None:
+    await queued(sessions, tenant)
+    zombie = await a_worker(sessions, lease=0.05)
+    (old,) = await claimed(sessions, zombie)
+    run = await started(sessions, old)
+    assert run is not None
+    async with sessions.begin() as session:
+        await session.execute(text("UPDATE workers SET lease_expires_at = now() - interval '1 second'"))
+    async with sessions.begin() as session:
+        assert await rescue_lanes(session) == 1
+    (new,) = await claimed(sessions, await a_worker(sessions))
+    with pytest.raises(LaneLost):
+        async with sessions.begin() as session:
+            await submitted(session, old, run.id, "zombie", None)
+    async with sessions.begin() as session:
+        await submitted(session, new, run.id, "living", None)
+        assert (await session.get_one(Run, run.id)).asana_job == "living"
+
+
+async def test_a_lapsed_lease_stops_the_holder_though_nobody_took_over(
+    sessions: Sessions, tenant: Tenant
+) -> None:
+    await queued(sessions, tenant)
+    (lane,) = await claimed(sessions, await a_worker(sessions))
+    async with sessions.begin() as session:
+        await session.execute(text("UPDATE workers SET lease_expires_at = now() - interval '1 second'"))
+    with pytest.raises(LaneLost):
+        async with sessions.begin() as session:
+            await hold(session, lane)
+
+
+async def test_a_lapsed_lease_is_never_revived(sessions: Sessions) -> None:
+    worker = await a_worker(sessions)
+    async with sessions.begin() as session:
+        await session.execute(text("UPDATE workers SET lease_expires_at = now() - interval '1 second'"))
+    with pytest.raises(LeaseLost):
+        async with sessions.begin() as session:
+            await beat(session, worker, 60)
+
+
+async def test_rescue_does_not_wait_behind_a_zombie_in_the_middle_of_a_transaction(
+    sessions: Sessions, tenant: Tenant
+) -> None:
+    await queued(sessions, tenant)
+    (lane,) = await claimed(sessions, await a_worker(sessions))
+    async with sessions.begin() as zombie:
+        await hold(zombie, lane)
+        async with sessions.begin() as session:
+            await session.execute(text("UPDATE workers SET lease_expires_at = now() - interval '1 second'"))
+        async with asyncio.timeout(5), sessions.begin() as session:
+            assert await rescue_lanes(session) == 0
+
+
+async def test_a_refused_slot_keeps_place_and_attempt_and_lets_the_lane_wait(
+    sessions: Sessions, tenant: Tenant
+) -> None:
+    await queued(sessions, tenant)
+    worker = await a_worker(sessions)
+    (lane,) = await claimed(sessions, worker)
+    run = await started(sessions, lane)
+    assert run is not None
+    async with sessions.begin() as session:
+        await slot_refused(session, lane, run.id, lambda probes: 60 + probes)
+    assert await started(sessions, lane) is None
+    assert await claimed(sessions, worker) == []
+    async with sessions() as session:
+        after = await session.get_one(Run, run.id)
+        waiting = await session.get_one(Lane, LaneKey(tenant.workspace))
+    assert (after.status, after.attempt, after.queued_at) == (Status.QUEUED, 1, run.queued_at)
+    assert (waiting.wait_reason, waiting.probes, waiting.holder) == (WaitReason.UPSTREAM_SLOT_BUSY, 1, None)
+
+
+async def test_new_work_does_not_hurry_a_lane_whose_slot_is_taken(sessions: Sessions, tenant: Tenant) -> None:
+    await queued(sessions, tenant)
+    worker = await a_worker(sessions)
+    (lane,) = await claimed(sessions, worker)
+    run = await started(sessions, lane)
+    assert run is not None
+    async with sessions.begin() as session:
+        await put_back(session, lane, run.id, WaitReason.RATE_LIMITED, 60)
+    await started(sessions, lane)
+    await queued(sessions, tenant)
+    assert await claimed(sessions, worker) == []
+
+
+async def test_new_work_does_not_wait_for_the_backoff_of_another_run(
+    sessions: Sessions, tenant: Tenant
+) -> None:
+    await queued(sessions, tenant)
+    worker = await a_worker(sessions)
+    (lane,) = await claimed(sessions, worker)
+    run = await started(sessions, lane)
+    assert run is not None
+    async with sessions.begin() as session:
+        await try_again_later(session, lane, run.id, 60)
+    assert await started(sessions, lane) is None
+    assert await claimed(sessions, worker) == []
+    fresh = await queued(sessions, tenant)
+    (again,) = await claimed(sessions, worker)
+    head = await started(sessions, again)
+    assert head is not None
+    assert head.id == fresh.run
+
+
+async def test_enqueue_races_release_without_ever_losing_work(sessions: Sessions, tenant: Tenant) -> None:
+    """Whatever the interleaving, a lane with a queued run is flagged or held by somebody who will see it."""
+    worker = await a_worker(sessions)
+
+    async def serve_all() -> None:
+        for lane in await claimed(sessions, worker):
+            while run := await started(sessions, lane):
+                async with sessions.begin() as session:
+                    await session.execute(
+                        text(
+                            "UPDATE runs SET status = 'failed', phase = NULL, finished_at = now() WHERE id = :id"
+                        ),
+                        {"id": run.id},
+                    )
+
+    for _ in range(150):
+        await queued(sessions, tenant)
+        await asyncio.gather(serve_all(), queued(sessions, tenant), serve_all())
+        await serve_all()
+        async with sessions() as session:
+            left = await session.scalar(text("SELECT count(*) FROM runs WHERE status = 'queued'"))
+        assert left == 0
