@@ -3,12 +3,12 @@
 import asyncio
 
 from alembic import context
-from app.database.session import open_database
 from sqlalchemy import Connection
 
 from app.access import models as access_models
 from app.artifacts import models as artifacts_models
 from app.database.base import Base
+from app.database.session import open_database
 from app.events import log as events_models
 from app.exports import idempotency as idempotency_models
 from app.exports import models as exports_models

@@ -14,6 +14,8 @@ from app.exports.requests import ExportRequestParameter, ResourceRequest, Resour
 from app.ids import new_credential_id
 from app.settings import LaneScope
 
+SERVICE_TOKEN = "sandbox-service-token"
+
 
 @dataclass(frozen=True)
 class Tenant:
@@ -26,7 +28,7 @@ class Tenant:
 
 
 async def a_tenant(
-    session: AsyncSession, vault: Vault, workspace: str = "1001", token: str = "sandbox-service-token"
+    session: AsyncSession, vault: Vault, workspace: str = "1001", token: str = SERVICE_TOKEN
 ) -> Tenant:
     client, key = await create_client(session, f"client of {workspace}", [Scope.ADMIN])
     credential = Credential(

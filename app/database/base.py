@@ -2,11 +2,12 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, NewType
+from typing import Any, ClassVar, NewType
 
 from sqlalchemy import BigInteger, DateTime, Enum, MetaData, Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.types import TypeEngine
 
 from app.ids import ArtifactId, ClientId, CredentialId, EventId, ExportId, LaneKey, RunId, WorkerId
 
@@ -27,12 +28,12 @@ class Base(DeclarativeBase):
             "pk": "%(table_name)s_pkey",
         }
     )
-    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it from the class
+    type_annotation_map: ClassVar[dict[Any, TypeEngine[Any]]] = {
         datetime: DateTime(timezone=True),
-        str: Text,
-        BigInt: BigInteger,
-        Json: JSONB,
-        list[Json]: JSONB,
+        str: Text(),
+        BigInt: BigInteger(),
+        Json: JSONB(),
+        list[Json]: JSONB(),
         list[str]: ARRAY(Text),
         **dict.fromkeys(
             (ArtifactId, ClientId, CredentialId, EventId, ExportId, LaneKey, RunId, WorkerId), _ID

@@ -25,7 +25,7 @@ DATABASE = "asana_exports"
 SUPERUSER = "postgres"
 # The kernel allows about 104 bytes; PostgreSQL adds its own file name.
 LONGEST_SOCKET_FOLDER = 80
-# Where the cluster and a copy of the programs go when root's account for PostgreSQL cannot enter the data folder.
+# Where cluster and programs go when the account that PostgreSQL runs as cannot enter the folders they are in.
 SYSTEM_FOLDER = Path("/var/lib/asana-exports")
 CONFIGURATION = {
     "listen_addresses": "",
@@ -113,7 +113,9 @@ class EmbeddedPostgres:
                 return pwd.getpwnam(name)
             except KeyError:
                 continue
-        raise EmbeddedPostgresError("PostgreSQL refuses to run as root, and there is no account postgres or nobody")
+        raise EmbeddedPostgresError(
+            "PostgreSQL refuses to run as root, and there is no account postgres or nobody"
+        )
 
     @cached_property
     def _programs(self) -> Path:
@@ -167,21 +169,26 @@ class EmbeddedPostgres:
     def _is_running(self) -> bool:
         """Whether the cluster's server answers; a pid file alone may be left from before a crash."""
         status = self._run("pg_ctl", "status", "--pgdata", self.cluster, check=False).returncode
-        return status == 0 and self._run("pg_isready", "--host", self.socket_folder, check=False).returncode == 0
+        return (
+            status == 0 and self._run("pg_isready", "--host", self.socket_folder, check=False).returncode == 0
+        )
 
     def _launch(self) -> None:
         options = " ".join(f"-c {name}='{value}'" for name, value in CONFIGURATION.items())
         self._run(
-            "pg_ctl", "start", "--pgdata", self.cluster, "--wait", "--timeout", "60", "--log", self.server_log,
+            "pg_ctl", "start", "--pgdata", self.cluster, "--wait", "--timeout", "60",
+            "--log", self.server_log,
             "--options", f"{options} -c unix_socket_directories='{self.socket_folder}'",
         )  # fmt: skip
-        exists = f"SELECT 1 FROM pg_database WHERE datname = '{DATABASE}'"
         host = ("--host", self.socket_folder, "--username", SUPERUSER)
-        if "1" not in self._run("psql", *host, "--tuples-only", "--command", exists, "postgres").stdout:
+        databases = self._run("psql", *host, "--tuples-only", "--command", "SELECT datname FROM pg_database")
+        if DATABASE not in databases.stdout:
             self._run("createdb", *host, DATABASE)
         log.info("postgres.started", cluster=str(self.cluster))
 
-    def _run(self, program: str, *arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def _run(
+        self, program: str, *arguments: str | Path, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
         """One of PostgreSQL's programs, as the account that owns the cluster."""
         # Files, not pipes: the server inherits them, and a pipe would stay open for as long as it lives.
         with tempfile.TemporaryFile("w+") as output:

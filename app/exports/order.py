@@ -1,11 +1,14 @@
 """Who goes next in a lane: the one definition, used for choosing and for telling a position."""
 
+from typing import Any
+
 from sqlalchemy import ColumnElement, tuple_
+from sqlalchemy.orm import InstrumentedAttribute
 
 from app.exports.models import Run, Status
 
 
-def queue_order() -> tuple[ColumnElement[object], ...]:
+def queue_order() -> tuple[InstrumentedAttribute[Any], ...]:
     """Class first, then the place taken when the run was accepted."""
     return (Run.rank, Run.queued_at, Run.id)
 

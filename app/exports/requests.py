@@ -173,4 +173,4 @@ def _is_later(after: object, before: object) -> bool:
 def _fault(
     why: str, place: tuple[int | str, ...], kind: str = "misfit", given: Any = None
 ) -> InitErrorDetails:
-    return InitErrorDetails(type=PydanticCustomError(kind, why), loc=place, input=given)  # type: ignore[arg-type]
+    return InitErrorDetails(type=PydanticCustomError(kind, why), loc=place, input=given)

@@ -4,10 +4,10 @@ import asyncio
 
 import structlog
 
-from app.artifacts.fetch import Gone, Interrupted, UrlExpired, UrlNotAllowed, fetch
+from app.artifacts.fetch import DownloadPolicy, Gone, Interrupted, UrlExpired, UrlNotAllowed, fetch
 from app.artifacts.models import MEDIA_TYPE, Artifact, ArtifactState
 from app.artifacts.store import StorageFull
-from app.artifacts.verify import Corrupt, TooLarge, Verified
+from app.artifacts.verify import Corrupt, Limits, TooLarge, Verified
 from app.asana.errors import AsanaError, Forbidden, NotFound
 from app.exports.models import Run
 from app.exports.runs import HeldArchive, archive_failed, archived, hold_archive
@@ -15,6 +15,8 @@ from app.ids import new_artifact_id
 from app.lanes.lease import LaneLost
 from app.problems import Code, Problem
 from app.worker.context import Context
+
+HOPELESS = (TooLarge, UrlNotAllowed, Gone, NotFound, Forbidden)
 
 log = structlog.get_logger()
 
@@ -72,46 +74,55 @@ async def keep_file(ctx: Context, archive: HeldArchive) -> None:
 
 
 async def _fetched(ctx: Context, run: Run, key: str) -> Verified | Problem:
-    settings = ctx.settings
+    """Try until the file is there or there is no more hope of it."""
     damaged = tries = 0
     began = ctx.clock.monotonic()
     while True:
-        pause: float | None = None
+        pause = None
         try:
-            job = await ctx.upstream.job(run)
-            if job.export and job.export.download_url:
-                return await fetch(
-                    ctx.downloads,
-                    job.export.download_url,
-                    ctx.store,
-                    key,
-                    policy=_policy(ctx),
-                    limits=_limits(ctx),
-                )
-            if ctx.clock.monotonic() - began > settings.url_wait_seconds:
-                detail = f"Job {job.gid} succeeded, but Asana offers no file."
-                return Problem(Code.UPSTREAM_ARTIFACT_EXPIRED, detail)
-            pause = settings.poll_min_seconds
+            return await _fetch_once(ctx, run, key, waited=ctx.clock.monotonic() - began)
         except Corrupt as error:
             damaged += 1
             log.warning("archive.corrupt", run=run.id, error=str(error), times=damaged)
-            if damaged >= settings.fetch_tries:
-                return Problem(Code.ARTIFACT_CORRUPT, f"Fetched {damaged} times; the last time: {error}")
-        except TooLarge as error:
-            return Problem(Code.ARTIFACT_TOO_LARGE, str(error))
-        except UrlNotAllowed as error:
-            return Problem(Code.DOWNLOAD_REFUSED, str(error))
-        except (Gone, NotFound, Forbidden) as error:
-            return Problem(
-                Code.UPSTREAM_ARTIFACT_EXPIRED, f"The file of job {run.asana_job} is gone: {error}"
-            )
+            if damaged >= ctx.settings.fetch_tries:
+                return Problem(Code.ARTIFACT_CORRUPT, f"Fetched {damaged} times; the last time: {error}.")
+        except HOPELESS as error:
+            return Problem(_code(error), f"The file of job {run.asana_job}: {error}")
         except Interrupted as error:
             log.info("archive.interrupted", run=run.id, error=str(error))
             pause = error.retry_after
         except (UrlExpired, StorageFull, AsanaError) as error:
-            log.warning("archive.waits", run=run.id, error=str(error))
-        await ctx.clock.sleep(pause or ctx.backoff(tries))
+            log.warning("archive.waits", run=run.id, error=f"{type(error).__name__}: {error}")
+        await ctx.clock.sleep(ctx.backoff(tries) if pause is None else pause)
         tries += 1
+
+
+async def _fetch_once(ctx: Context, run: Run, key: str, *, waited: float) -> Verified:
+    settings = ctx.settings
+    job = await ctx.upstream.job(run)
+    url = job.export.download_url if job.export else None
+    if url is None and waited > settings.url_wait_seconds:
+        raise Gone("Asana reports success but offers no address for it")
+    if url is None:
+        raise Interrupted("no address yet", retry_after=settings.poll_min_seconds)
+    return await fetch(
+        ctx.downloads,
+        url,
+        ctx.store,
+        key,
+        policy=DownloadPolicy(settings.download_hosts, settings.download_allow_http),
+        limits=Limits(settings.max_line_bytes, settings.max_uncompressed_bytes),
+    )
+
+
+def _code(error: Exception) -> Code:
+    match error:
+        case TooLarge():
+            return Code.ARTIFACT_TOO_LARGE
+        case UrlNotAllowed():
+            return Code.DOWNLOAD_REFUSED
+        case _:
+            return Code.UPSTREAM_ARTIFACT_EXPIRED
 
 
 def _artifact(ctx: Context, run: Run, key: str, verified: Verified) -> Artifact:

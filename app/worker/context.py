@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.artifacts.store import Store
+from app.artifacts.store import LocalStore
 from app.clock import Clock
 from app.settings import Settings
 from app.worker.lease import Lease
@@ -32,7 +32,7 @@ class Context:
     sessions: async_sessionmaker[AsyncSession]
     upstream: Upstream
     downloads: httpx.AsyncClient
-    store: Store
+    store: LocalStore
     lease: Lease
 
     async def write(

@@ -11,6 +11,7 @@ from app.access.models import Priority
 from app.access.vault import Vault
 from app.exports.models import Export, Phase, Run, Status
 from app.exports.runs import next_run, put_back, slot_refused, submitted, try_again_later
+from app.exports.states import change, locked_run
 from app.ids import LaneKey, WorkerId, new_worker_id
 from app.lanes.claim import HeldLane, claim_lanes, rescue_lanes
 from app.lanes.lease import LaneLost, LeaseLost, beat, hold, register_worker
@@ -38,6 +39,11 @@ async def started(sessions: Sessions, lane: HeldLane) -> Run | None:
         return await next_run(session, lane, credential_wait=60)
 
 
+async def ended(sessions: Sessions, run: Run) -> None:
+    async with sessions.begin() as session:
+        await change(session, await locked_run(session, run.id), Status.FAILED, actor="test")
+
+
 @pytest.fixture
 async def tenant(sessions: Sessions, vault: Vault) -> Tenant:
     async with sessions.begin() as session:
@@ -60,11 +66,9 @@ async def test_a_lane_without_work_is_not_claimed(sessions: Sessions, tenant: Te
     await queued(sessions, tenant)
     worker = await a_worker(sessions)
     (lane,) = await claimed(sessions, worker)
-    await started(sessions, lane)
-    async with sessions.begin() as session:
-        await session.execute(
-            text("UPDATE runs SET status = 'failed', phase = NULL, finished_at = now()")
-        )
+    run = await started(sessions, lane)
+    assert run is not None
+    await ended(sessions, run)
     assert await started(sessions, lane) is None
     assert await claimed(sessions, worker) == []
 
@@ -92,11 +96,7 @@ async def test_the_more_urgent_goes_first_and_equals_in_order_of_arrival(
         run = await started(sessions, lane)
         assert run is not None
         order.append(run.id)
-        async with sessions.begin() as session:
-            await session.execute(
-                text("UPDATE runs SET status = 'failed', phase = NULL, finished_at = now() WHERE id = :id"),
-                {"id": run.id},
-            )
+        await ended(sessions, run)
     assert order == [export.run for export in (urgent, first, second, low)]
 
 
@@ -245,13 +245,7 @@ async def test_enqueue_races_release_without_ever_losing_work(sessions: Sessions
     async def serve_all() -> None:
         for lane in await claimed(sessions, worker):
             while run := await started(sessions, lane):
-                async with sessions.begin() as session:
-                    await session.execute(
-                        text(
-                            "UPDATE runs SET status = 'failed', phase = NULL, finished_at = now() WHERE id = :id"
-                        ),
-                        {"id": run.id},
-                    )
+                await ended(sessions, run)
 
     for _ in range(150):
         await queued(sessions, tenant)

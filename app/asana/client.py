@@ -1,0 +1,139 @@
+"""Calls of Asana's API, with their failures told apart. Knows nothing of what they are made for."""
+
+from importlib.metadata import version
+from typing import Any, TypeVar
+
+import httpx
+from pydantic import BaseModel, SecretStr, ValidationError
+
+from app.asana.errors import (
+    AsanaError,
+    Forbidden,
+    NotAuthorized,
+    NotFound,
+    OutcomeUnknown,
+    PlanRequired,
+    RateLimited,
+    Refused,
+    Unavailable,
+)
+from app.asana.schemas import Job, User, Workspace
+
+USER_AGENT = f"asana-exports/{version('asana-exports')}"
+# Asana documents Retry-After on every 429; its examples say 30 seconds.
+DEFAULT_RETRY_AFTER = 30.0
+EXPORTS = ("new_resource_export", "new_graph_export")
+JOB_FIELDS = ",".join(
+    ["status", "resource_subtype"]
+    + [f"{export}.{name}" for export in EXPORTS for name in ("created_at", "completed_at", "download_url")]
+)
+# These fail before a byte of the request has left.
+NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+
+T = TypeVar("T", bound=BaseModel)
+
+
+class AsanaClient:
+    """Asana's API at a base URL, over a client whose time-outs the caller has set."""
+
+    def __init__(self, http: httpx.AsyncClient, base_url: str) -> None:
+        self._http = http
+        self._base_url = base_url.rstrip("/")
+
+    async def create_resource_export(
+        self, token: SecretStr, workspace: str, export_request_parameters: list[dict[str, Any]]
+    ) -> Job:
+        """Start a resource export. Raises `OutcomeUnknown` when it may have started without our knowing."""
+        body = {"workspace": workspace, "export_request_parameters": export_request_parameters}
+        return await self._call(Job, token, "POST", "/exports/resource", body=body)
+
+    async def create_graph_export(self, token: SecretStr, parent: str) -> Job:
+        """Start a graph export, or get the job of the one in progress for the same parent and user."""
+        return await self._call(Job, token, "POST", "/exports/graph", body={"parent": parent})
+
+    async def get_job(self, token: SecretStr, gid: str) -> Job:
+        """The job as it is now, with a fresh download URL when it has succeeded."""
+        return await self._call(Job, token, "GET", f"/jobs/{gid}", fields=JOB_FIELDS)
+
+    async def me(self, token: SecretStr) -> User:
+        """Whose token this is."""
+        return await self._call(User, token, "GET", "/users/me", fields="name")
+
+    async def workspace(self, token: SecretStr, gid: str) -> Workspace:
+        """A workspace that the token opens."""
+        return await self._call(Workspace, token, "GET", f"/workspaces/{gid}", fields="name")
+
+    async def _call(
+        self,
+        answer: type[T],
+        token: SecretStr,
+        method: str,
+        path: str,
+        *,
+        body: dict[str, Any] | None = None,
+        fields: str | None = None,
+    ) -> T:
+        lost = OutcomeUnknown if method == "POST" else Unavailable
+        try:
+            response = await self._http.request(
+                method,
+                self._base_url + path,
+                json={"data": body} if body else None,
+                params={"opt_fields": fields} if fields else None,
+                headers={"Authorization": f"Bearer {token.get_secret_value()}", "User-Agent": USER_AGENT},
+                follow_redirects=False,
+            )
+        except NOT_SENT as error:
+            raise Unavailable(f"{method} {path} did not reach Asana: {_described(error)}") from None
+        except httpx.HTTPError as error:
+            raise lost(f"{method} {path} got no answer: {_described(error)}") from None
+        if not response.is_success:
+            raise _error(response, lost)
+        try:
+            return answer.model_validate(response.json()["data"])
+        except (ValueError, KeyError, TypeError, ValidationError):
+            raise lost(
+                f"{method} {path} got an answer that cannot be read", status=response.status_code
+            ) from None
+
+
+def _described(error: httpx.HTTPError) -> str:
+    # Without the request, whose headers hold the token.
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _error(response: httpx.Response, lost: type[AsanaError]) -> AsanaError:
+    status, said = response.status_code, _said(response)
+    match status:
+        case 401:
+            return NotAuthorized(said, status=status)
+        case 402 | 451:
+            return PlanRequired(said, status=status)
+        case 403:
+            return Forbidden(said, status=status)
+        case 404 if response.request.method == "GET":
+            return NotFound(said, status=status)
+        case 429:
+            return RateLimited(said, retry_after=_retry_after(response))
+        case _ if 400 <= status < 500:
+            return Refused(said, status=status)
+        case _:
+            return lost(said, status=status)
+
+
+def _said(response: httpx.Response) -> str:
+    """Asana's messages, with the phrase its support asks for; a piece of the body where it is not Asana's."""
+    try:
+        errors = response.json()["errors"]
+        words = [error.get("message", "") for error in errors]
+        words += [f"(phrase: {error['phrase']})" for error in errors if error.get("phrase")]
+        return " ".join(words)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return response.text[:200].strip() or response.reason_phrase
+
+
+def _retry_after(response: httpx.Response) -> float:
+    try:
+        return max(0.0, min(float(response.headers["Retry-After"]), 3600.0))
+    except (KeyError, ValueError):
+        return DEFAULT_RETRY_AFTER
