@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 import httpx
 
 from app.artifacts.store import LocalStore
-from app.artifacts.verify import Limits, Verified, Verifier
+from app.artifacts.verify import Verified, Verifier
 
 BATCH = 1 << 20
 MOST_REDIRECTS = 3
@@ -53,14 +53,13 @@ class DownloadPolicy:
 
 
 async def fetch(
-    http: httpx.AsyncClient, url: str, store: LocalStore, key: str, *, policy: DownloadPolicy, limits: Limits
+    http: httpx.AsyncClient, url: str, store: LocalStore, key: str, policy: DownloadPolicy, verifier: Verifier
 ) -> Verified:
     """Keep the file at `url` under `key`, at constant memory; nothing is visible unless it was verified.
 
     One try. Raises `UrlNotAllowed`, `UrlExpired`, `Gone`, `Interrupted`, `Corrupt`, `TooLarge` or
     `StorageFull`.
     """
-    verifier = Verifier(limits)
     async with store.writer(key) as writer:
         try:
             async for batch in _content(http, url, policy):

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import orjson
 from isal import isal_zlib
-from isal.igzip_lib import IsalError
 
 STEP = 1 << 20
+# The package declares its error as a value, not as the class it is.
+DAMAGED: type[Exception] = isal_zlib.error  # type: ignore[assignment]
 GZIP = 16 + isal_zlib.MAX_WBITS
 
 
@@ -43,8 +44,10 @@ class Verified:
 class Verifier:
     """Fed with a gzip file piece by piece; memory is bounded by the longest line. It only computes."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, untyped: str = "unknown") -> None:
+        """`untyped` is what a line counts as that does not tell its resource type."""
         self._limits = limits
+        self._untyped = untyped
         self._hash = hashlib.sha256()
         self._bytes = 0
         self._uncompressed = 0
@@ -62,7 +65,7 @@ class Verifier:
                 self._member = isal_zlib.decompressobj(GZIP)
             try:
                 unpacked = self._member.decompress(piece, STEP)
-            except IsalError as error:
+            except DAMAGED as error:
                 raise Corrupt(f"not intact gzip: {error}") from None
             self._read(unpacked)
             piece = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
@@ -86,7 +89,7 @@ class Verifier:
     def _drained(self) -> bytes:
         try:
             return self._member.decompress(b"", STEP)
-        except IsalError as error:
+        except DAMAGED as error:
             raise Corrupt(f"not intact gzip: {error}") from None
 
     def _read(self, unpacked: bytes) -> None:
@@ -119,4 +122,4 @@ class Verifier:
         """A line whose `fields` left the type out, or whose type is not text, still has to be an object."""
         if not re.match(rb"\s*\{", line):
             raise Corrupt(f"line {self._by_type.total() + 1} is not a JSON object")
-        self._by_type["unknown"] += 1
+        self._by_type[self._untyped] += 1
