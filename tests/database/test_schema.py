@@ -1,0 +1,60 @@
+"""The migrations and the models say the same, and the database holds what it promises."""
+
+import asyncio
+
+import pytest
+from alembic import command
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+
+from app.database.migrate import alembic_config, at_head, migrate
+from app.database.session import Database
+from app.events.log import EventType, record
+
+
+def _check(connection: Connection) -> None:
+    config = alembic_config()
+    config.attributes["connection"] = connection
+    command.check(config)
+
+
+async def test_the_migrations_make_exactly_the_tables_of_the_models(database: Database) -> None:
+    async with database.engine.begin() as connection:
+        await connection.run_sync(_check)
+
+
+async def test_migrating_again_and_at_the_same_time_changes_nothing(database: Database) -> None:
+    await asyncio.gather(*(migrate(database.engine) for _ in range(3)))
+    async with database.sessions() as session:
+        assert await at_head(session)
+
+
+async def test_a_schema_that_is_behind_is_noticed(database: Database) -> None:
+    async with database.sessions.begin() as session:
+        await session.execute(text("DELETE FROM alembic_version"))
+        assert not await at_head(session)
+
+
+async def test_an_event_never_changes(database: Database) -> None:
+    async with database.sessions.begin() as session:
+        await record(session, EventType.CLIENT_CREATED, actor="test")
+    with pytest.raises(DBAPIError, match="never change"):
+        async with database.sessions.begin() as session:
+            await session.execute(text("UPDATE events SET actor = 'somebody else'"))
+
+
+async def test_the_migrations_can_be_taken_back(database: Database) -> None:
+    def down(connection: Connection) -> None:
+        config = alembic_config()
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+
+    async with database.engine.begin() as connection:
+        await connection.run_sync(down)
+        left = await connection.scalar(
+            text(
+                "SELECT count(*) FROM pg_tables "
+                "WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
+            )
+        )
+    assert left == 0
