@@ -19,6 +19,7 @@ class Code(StrEnum):
     NOT_FOUND = "not-found"
     METHOD_NOT_ALLOWED = "method-not-allowed"
     NOT_READY = "not-ready"
+    NOT_CANCELABLE = "not-cancelable"
     ARTIFACT_EXPIRED = "artifact-expired"
     CREDENTIAL_REFUSED = "credential-refused"
     WORKSPACE_REFUSED = "workspace-refused"
@@ -87,6 +88,9 @@ EXPLANATIONS: dict[Code, Explanation] = {
     ),
     Code.NOT_READY: Explanation(
         "The export has no file yet.", "Wait until its status is `succeeded`.", retryable=True
+    ),
+    Code.NOT_CANCELABLE: Explanation(
+        "The export can no longer be canceled.", "It has ended; its status tells how."
     ),
     Code.ARTIFACT_EXPIRED: Explanation(
         "The file is no longer kept.", "Its retention has passed. Ask for a new export."

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -124,7 +125,7 @@ async def put_back(
     """Asana did not take the run: it keeps its place and its attempt, and the lane waits as a whole."""
     await hold(session, lane)
     run = await locked_run(session, run_id)
-    await change(session, run, Status.QUEUED, actor=lane.worker, wait_reason=reason)
+    await _leave_slot(session, lane, run, Status.QUEUED, wait_reason=reason)
     await park(session, lane, reason, seconds)
 
 
@@ -137,7 +138,7 @@ async def slot_refused(
     """
     refused = (await hold(session, lane)).probes
     run = await locked_run(session, run_id)
-    await change(session, run, Status.QUEUED, actor=lane.worker, wait_reason=WaitReason.UPSTREAM_SLOT_BUSY)
+    await _leave_slot(session, lane, run, Status.QUEUED, wait_reason=WaitReason.UPSTREAM_SLOT_BUSY)
     await park(session, lane, WaitReason.UPSTREAM_SLOT_BUSY, pause(refused), probes=refused + 1)
 
 
@@ -155,8 +156,8 @@ async def fail_run(session: AsyncSession, lane: HeldLane, run_id: RunId, problem
     """The run in the slot has failed for good; the slot is free."""
     await hold(session, lane)
     run = await locked_run(session, run_id)
-    await change(
-        session, run, Status.FAILED, actor=lane.worker, problem=problem, slot_freed_at=func.clock_timestamp()
+    await _leave_slot(
+        session, lane, run, Status.FAILED, problem=problem, slot_freed_at=func.clock_timestamp()
     )
 
 
@@ -166,11 +167,11 @@ async def try_again_later(session: AsyncSession, lane: HeldLane, run_id: RunId, 
     run = await locked_run(session, run_id)
     if run.status is Status.QUEUED:
         return  # committed before, and only the answer was lost
-    await change(
+    await _leave_slot(
         session,
+        lane,
         run,
         Status.QUEUED,
-        actor=lane.worker,
         wait_reason=WaitReason.BACKOFF,
         attempt=run.attempt + 1,
         not_before=func.clock_timestamp() + timedelta(seconds=seconds),
@@ -188,15 +189,15 @@ async def free_slot(
     data_from: datetime | None,
     data_to: datetime | None,
     warnings: list[dict[str, str]],
-) -> HeldArchive:
-    """Asana is done: the slot is free for the next run, and this worker archives the file."""
+) -> HeldArchive | None:
+    """Asana is done: the slot is free for the next run, and this worker archives the file if it is wanted."""
     await hold(session, lane)
     run = await locked_run(session, run_id)
-    await change(
+    await _leave_slot(
         session,
+        lane,
         run,
         Status.ARCHIVING,
-        actor=lane.worker,
         data_from=data_from,
         data_to=data_to,
         warnings=run.warnings + warnings,
@@ -204,7 +205,15 @@ async def free_slot(
         archiver=lane.worker,
         archive_fence=run.archive_fence + 1,
     )
-    return HeldArchive(run.id, lane.worker, run.archive_fence)
+    return HeldArchive(run.id, lane.worker, run.archive_fence) if run.status is Status.ARCHIVING else None
+
+
+async def _leave_slot(session: AsyncSession, lane: HeldLane, run: Run, to: Status, **columns: Any) -> None:
+    """Go where the end of the work in the slot leads; for a run that nobody wants any more, out."""
+    if run.status is Status.CANCELING:
+        await change(session, run, Status.CANCELED, actor=lane.worker)
+    else:
+        await change(session, run, to, actor=lane.worker, **columns)
 
 
 async def claim_archives(session: AsyncSession, worker: WorkerId, most: int) -> list[HeldArchive]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.base import Json
@@ -46,6 +46,7 @@ async def change(
     phase: Phase | None = None,
     wait_reason: WaitReason | None = None,
     problem: Problem | None = None,
+    request_id: str | None = None,
     **columns: Any,
 ) -> None:
     """Bring a run and its exports into a state, or another phase of the same one, with an event for each.
@@ -56,8 +57,8 @@ async def change(
     if to is not run.status and to not in MAY_BECOME[run.status]:
         raise IllegalChange(f"{run.id}: {run.status} may not become {to}")
     event = EVENTS[to] if to is not run.status else EventType.EXPORT_PROGRESSED
-    error = problem.as_error() if problem else None
-    run.status, run.phase, run.wait_reason, run.error = to, phase, wait_reason, error
+    run.status, run.phase, run.wait_reason = to, phase, wait_reason
+    run.error = problem.as_error() if problem else None
     for name, value in columns.items():
         setattr(run, name, value)
     if to is Status.RUNNING and run.started_at is None:
@@ -65,32 +66,57 @@ async def change(
     if to in FINAL:
         run.finished_at = func.clock_timestamp()
     await session.flush()
-    await _tell_exports(session, run, event, actor, error)
+    facts = {"attempt": run.attempt, "phase": phase, "wait_reason": wait_reason, "error": run.error}
+    facts["asana_job_gid"] = run.asana_job
+    await _change_exports(session, run, to, event, actor, request_id, facts, Export.run == run.id)
     await session.refresh(run)
 
 
-async def _tell_exports(
-    session: AsyncSession, run: Run, event: EventType, actor: str, error: Json | None
+async def detach(
+    session: AsyncSession, run: Run, export: Export, *, actor: str, request_id: str | None = None
 ) -> None:
-    values: dict[str, Any] = {"status": run.status, "version": Export.version + 1, "error": error}
-    if run.status is Status.RUNNING:
+    """Cancel one export of a run that goes on for others. The caller holds the run's row lock."""
+    event = EventType.EXPORT_CANCELED
+    facts = {"detached": True}
+    await _change_exports(
+        session, run, Status.CANCELED, event, actor, request_id, facts, Export.id == export.id
+    )
+
+
+async def _change_exports(
+    session: AsyncSession,
+    run: Run,
+    to: Status,
+    event: EventType,
+    actor: str,
+    request_id: str | None,
+    facts: Json,
+    which: ColumnElement[bool],
+) -> None:
+    values: dict[str, Any] = {"status": to, "version": Export.version + 1, "error": facts.get("error")}
+    if to is Status.RUNNING:
         values["started_at"] = func.coalesce(Export.started_at, func.clock_timestamp())
-    if run.status in FINAL:
+    if to in FINAL:
         values["finished_at"] = func.clock_timestamp()
     changed = await session.execute(
         update(Export)
-        .where(Export.run == run.id, Export.status.not_in(FINAL))
+        .where(which, Export.status.not_in(FINAL))
         .values(values)
         .returning(Export.id, Export.version)
         .execution_options(synchronize_session=False)
     )
+    known = {name: value for name, value in facts.items() if value is not None}
     for export, version in changed.all():
-        data = {"status": run.status, "version": version, "attempt": run.attempt}
-        data |= {"phase": run.phase} if run.phase else {}
-        data |= {"wait_reason": run.wait_reason} if run.wait_reason else {}
-        data |= {"asana_job_gid": run.asana_job} if run.asana_job else {}
-        data |= {"error": error} if error else {}
-        await record(session, event, actor=actor, export=export, run=run.id, lane=run.lane, data=data)
+        await record(
+            session,
+            event,
+            actor=actor,
+            export=export,
+            run=run.id,
+            lane=run.lane,
+            request_id=request_id,
+            data={"status": to, "version": version, **known},
+        )
 
 
 async def locked_run(session: AsyncSession, run_id: str) -> Run:

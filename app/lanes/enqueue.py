@@ -25,8 +25,13 @@ async def enqueue(session: AsyncSession, key: LaneKey, workspace: str) -> None:
 
     Workers are notified only when the flag turns: a NOTIFY serialises commits.
     """
-    if (await session.execute(LOCK_LANE, {"key": key})).first() is None:
+    if not await lock_lane(session, key):
         await session.execute(MAKE_LANE, {"key": key, "workspace": workspace})
-        await session.execute(LOCK_LANE, {"key": key})
+        await lock_lane(session, key)
     if (await session.execute(WAKE_LANE, {"key": key})).rowcount:  # type: ignore[attr-defined]
         await notify(session, LANES, key)
+
+
+async def lock_lane(session: AsyncSession, key: LaneKey) -> bool:
+    """Lock the lane's row until the transaction ends; tells whether there is one."""
+    return (await session.execute(LOCK_LANE, {"key": key})).first() is not None

@@ -22,12 +22,13 @@ async def serve(ctx: Context, lane: HeldLane, archiving: Archiving) -> None:
             continue
         match await poll(ctx, lane, started):
             case Succeeded() as done:
-                archiving.start(await _to_archive(ctx, lane, started, done))
+                if archive := await _to_archive(ctx, lane, started, done):
+                    archiving.start(archive)
             case Unsuccessful() as ended:
                 await _try_again_or_fail(ctx, lane, started, ended)
 
 
-async def _to_archive(ctx: Context, lane: HeldLane, run: Run, done: Succeeded) -> HeldArchive:
+async def _to_archive(ctx: Context, lane: HeldLane, run: Run, done: Succeeded) -> HeldArchive | None:
     """Free the slot first: the next run starts while the file of this one is fetched."""
     export = done.job.export
     archive = await ctx.write(
