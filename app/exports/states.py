@@ -66,8 +66,13 @@ async def change(
     if to in FINAL:
         run.finished_at = func.clock_timestamp()
     await session.flush()
-    facts = {"attempt": run.attempt, "phase": phase, "wait_reason": wait_reason, "error": run.error}
-    facts["asana_job_gid"] = run.asana_job
+    facts: Json = {
+        "attempt": run.attempt,
+        "phase": phase,
+        "wait_reason": wait_reason,
+        "asana_job_gid": run.asana_job,
+        "error": run.error,
+    }
     await _change_exports(session, run, to, event, actor, request_id, facts, Export.run == run.id)
     await session.refresh(run)
 
