@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import psycopg
@@ -20,15 +21,18 @@ from app.settings import Settings
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"))
-    server.start()
-    yield server.url
-    server.stop()
+def postgres_url() -> Iterator[str]:
+    # Not pytest's own folder: run as root, PostgreSQL is another account, which could not enter it.
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o711)
+        server = EmbeddedPostgres(Path(folder))
+        server.start()
+        yield server.url
+        server.stop()
 
 
 @pytest.fixture(scope="session")
-async def template(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+async def template(postgres_url: str) -> str:
     """The name of a migrated database, to be copied."""
     name = "template_of_tests"
     with psycopg.connect(libpq_url(postgres_url), autocommit=True) as admin:

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import structlog
 from pydantic import SecretStr
-from sqlalchemy import func, update
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.access.models import Credential, CredentialState, Kind
@@ -114,9 +114,9 @@ class Upstream:
             async with self._sessions() as session:
                 row = await session.get_one(Credential, credential)
                 limited_for = await session.scalar(
-                    func.extract("epoch", Credential.limited_until - func.clock_timestamp())
-                    .select()
-                    .where(Credential.id == credential)
+                    select(func.extract("epoch", Credential.limited_until - func.clock_timestamp())).where(
+                        Credential.id == credential
+                    )
                 )
             if limited_for and limited_for > 0:
                 self._budget(credential).hold_for(float(limited_for))

@@ -1,0 +1,72 @@
+"""The service's parts as the processes they are, started and killed by tests."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+COMMAND = Path(sys.executable).with_name("asana-exports")
+
+
+class Process:
+    """A child whose output goes to a file; whatever a test does, it does not outlive the test."""
+
+    def __init__(self, log: Path, *arguments: str, env: dict[str, str] | None = None) -> None:
+        self.log = log
+        with log.open("wb") as output:
+            self._child = subprocess.Popen(
+                [COMMAND, *arguments],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, **(env or {})},
+                start_new_session=True,
+            )
+
+    def signal(self, number: signal.Signals) -> None:
+        self._child.send_signal(number)
+
+    def kill(self) -> None:
+        self._child.kill()
+        self._child.wait()
+
+    async def ended(self, within: float = 10) -> int:
+        """The exit code."""
+        return await asyncio.to_thread(self._child.wait, within)
+
+    async def said(self, words: str, within: float = 20) -> str:
+        """The first line of the output that holds the words."""
+
+        async def line() -> str | None:
+            return next((row for row in self.output().splitlines() if words in row), None)
+
+        return await until(line, within, lambda: f"{words!r} in:\n{self.output()}")
+
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def __enter__(self) -> "Process":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._child.pid, signal.SIGKILL)
+        self._child.wait()
+
+
+async def until(look: Callable[[], Awaitable[T | None]], within: float, wanted: Callable[[], str]) -> T:
+    """What `look` finds, as soon as it finds something."""
+    try:
+        async with asyncio.timeout(within):
+            # The processes looked at are real, and so is the time they take.
+            while (found := await look()) is None:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+            return found
+    except TimeoutError:
+        raise AssertionError(f"waited {within} s in vain for {wanted()}") from None

@@ -1,0 +1,324 @@
+"""Exports through real processes: PostgreSQL, workers and the sandbox Asana."""
+
+import gzip
+import hashlib
+import signal
+from collections import Counter
+from pathlib import Path
+from urllib.parse import urlparse
+from urllib.request import url2pathname
+
+import orjson
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import func, select, update
+
+from app.access.models import Credential, CredentialState
+from app.access.vault import open_vault
+from app.artifacts.models import Artifact
+from app.exports.models import Export, Phase, Run, Status
+from app.exports.requests import ExportRequestParameter, GraphRequest, ResourceRequest, ResourceType
+from app.lanes.models import Lane, WaitReason
+from app.lanes.notifications import CREDENTIALS, LANES, notify
+from app.sandbox.faults import Call, FaultKind
+from tests.system.conftest import WORKSPACES, Service
+
+TYPES = tuple(ResourceType)
+PARENTS = {"team": "10011001", "project": "10012001", "portfolio": "10013001", "goal": "10014001"}
+
+
+def resource(workspace: str = "1001", *types: ResourceType) -> ResourceRequest:
+    items = [ExportRequestParameter(resource_type=kind) for kind in types or (ResourceType.TASK,)]
+    return ResourceRequest(workspace=workspace, export_request_parameters=items)
+
+
+def graph(parent: str = PARENTS["project"]) -> GraphRequest:
+    return GraphRequest(workspace="1001", parent=parent)
+
+
+async def artifact_of(service: Service, export: Export) -> Artifact:
+    async with service.sessions() as session:
+        return (await session.scalars(select(Artifact).where(Artifact.run == export.run))).one()
+
+
+async def assert_verified(service: Service, export: Export) -> Artifact:
+    """The file is where the artifact says, and holds what it says."""
+    assert export.status is Status.SUCCEEDED, export.error
+    artifact = await artifact_of(service, export)
+    stored = read(artifact.location)
+    lines = [orjson.loads(line) for line in gzip.decompress(stored).splitlines()]
+    assert hashlib.sha256(stored).hexdigest() == artifact.sha256
+    assert len(stored) == artifact.bytes
+    assert Counter(line["resource_type"] for line in lines) == artifact.by_type
+    assert len(lines) == artifact.lines > 0
+    return artifact
+
+
+def read(location: str) -> bytes:
+    return Path(url2pathname(urlparse(location).path)).read_bytes()
+
+
+def posts(service: Service, kind: Call = Call.RESOURCE) -> list[int | None]:
+    return [entry.status for entry in service.sandbox.journal(call=kind)]
+
+
+@pytest.mark.parametrize("kind", TYPES)
+async def test_each_resource_type_is_exported(service: Service, kind: ResourceType) -> None:
+    service.worker()
+    (export,) = await service.finished(await service.submit(resource("1001", kind)))
+    artifact = await assert_verified(service, export)
+    assert set(artifact.by_type) == {kind}
+
+
+@pytest.mark.parametrize("parent", PARENTS)
+async def test_each_kind_of_parent_is_exported(service: Service, parent: str) -> None:
+    service.worker()
+    (export,) = await service.finished(await service.submit(graph(PARENTS[parent])))
+    artifact = await assert_verified(service, export)
+    assert artifact.by_type["task"] > 0
+    run = await service.run_of(export)
+    assert run.data_from is not None
+    assert run.data_to is not None
+
+
+async def test_the_timeline_tells_the_story(service: Service) -> None:
+    service.worker()
+    (export,) = await service.finished(await service.submit(resource()))
+    story = [
+        (event.type, event.data.get("phase"), event.data["version"]) for event in await service.events(export)
+    ]
+    assert story == [
+        ("export.created", None, 1),
+        ("export.started", "submitting", 2),
+        ("export.progressed", "polling", 3),
+        ("export.progressed", None, 4),
+        ("export.succeeded", None, 5),
+    ]
+
+
+async def test_two_workers_keep_fifty_exports_of_five_workspaces_from_meeting_at_asana(
+    service: Service,
+) -> None:
+    service.worker()
+    service.worker()
+    exports = [
+        await service.submit(resource(gid, TYPES[number % 3])) for number in range(10) for gid in WORKSPACES
+    ]
+    for export in await service.finished(*exports, within=90):
+        await assert_verified(service, export)
+    stats = service.sandbox.stats()
+    assert {gid: stats.workspaces[gid].max_in_progress for gid in WORKSPACES} == dict.fromkeys(WORKSPACES, 1)
+    assert posts(service) == [201] * 50
+    assert "403" not in stats.statuses
+
+
+async def test_kill_9_in_the_middle_of_a_poll_resumes_the_same_job(service: Service) -> None:
+    service.sandbox.patch(run_seconds=(600, 600))
+    first = service.worker()
+    export = await service.submit(resource())
+    job = (await service.until_run(export, lambda run: run.phase is Phase.POLLING)).asana_job
+    first.kill()
+    service.worker()
+    (export,) = await service.finished(export)
+    await assert_verified(service, export)
+    assert (await service.run_of(export)).asana_job == job
+    assert posts(service) == [201]
+
+
+async def test_sigterm_hands_over_without_a_second_job(service: Service) -> None:
+    service.sandbox.patch(run_seconds=(300, 300))
+    first = service.worker()
+    exports = [await service.submit(resource(gid)) for gid in WORKSPACES]
+    for export in exports:
+        await service.until_run(export, lambda run: run.phase is Phase.POLLING)
+    second = service.worker()
+    await second.said("worker.started")
+    first.signal(signal.SIGTERM)
+    assert await first.ended() == 0
+    for export in await service.finished(*exports):
+        await assert_verified(service, export)
+    assert posts(service) == [201] * len(exports)
+
+
+async def test_a_slot_held_by_an_outsider_is_waited_for(service: Service) -> None:
+    service.sandbox.hold_slot("1001")
+    service.worker()
+    export = await service.submit(resource())
+    waiting = await service.until_run(export, lambda run: run.wait_reason is WaitReason.UPSTREAM_SLOT_BUSY)
+    assert waiting.status is Status.QUEUED
+    async with service.sessions() as session:
+        assert (await session.get_one(Lane, waiting.lane)).wait_reason is WaitReason.UPSTREAM_SLOT_BUSY
+    service.sandbox.release_slot("1001")
+    (export,) = await service.finished(export)
+    await assert_verified(service, export)
+    after = await service.run_of(export)
+    assert (after.attempt, after.queued_at) == (1, waiting.queued_at)
+    assert set(posts(service)[:-1]) == {403}
+
+
+async def test_a_lost_answer_to_a_graph_export_finds_the_same_job(service: Service) -> None:
+    service.sandbox.add_fault(Call.GRAPH, FaultKind.DROP_AFTER)
+    service.worker()
+    (export,) = await service.finished(await service.submit(graph()))
+    await assert_verified(service, export)
+    assert posts(service, Call.GRAPH) == [None, 201]
+    assert len(service.sandbox.jobs()) == 1
+    assert "submit_unknown" in [event.data.get("phase") for event in await service.events(export)]
+
+
+async def test_a_lost_answer_to_a_resource_export_costs_one_job_at_most(service: Service) -> None:
+    service.sandbox.add_fault(Call.RESOURCE, FaultKind.DROP_AFTER)
+    service.worker()
+    (export,) = await service.finished(await service.submit(resource()))
+    await assert_verified(service, export)
+    assert len(service.sandbox.jobs()) == 2
+    assert (await service.run_of(export)).attempt == 1
+
+
+@pytest.mark.parametrize(
+    "kind", [FaultKind.BITFLIP, FaultKind.TRUNCATE, FaultKind.TRUNCATE_FILE, FaultKind.WRONG_CONTENT]
+)
+async def test_a_damaged_file_is_fetched_again(service: Service, kind: FaultKind) -> None:
+    service.sandbox.add_fault(Call.FILE, kind)
+    service.worker()
+    (export,) = await service.finished(await service.submit(resource()))
+    await assert_verified(service, export)
+    assert posts(service) == [201]
+    assert len(service.sandbox.journal(call=Call.FILE)) == 2
+
+
+@pytest.mark.parametrize("kind", [FaultKind.BITFLIP, FaultKind.NOT_JSON_LINES])
+async def test_a_file_that_stays_damaged_is_never_called_succeeded(service: Service, kind: FaultKind) -> None:
+    service.sandbox.add_fault(Call.FILE, kind, times=None)
+    service.worker()
+    (export,) = await service.finished(await service.submit(resource()))
+    assert export.status is Status.FAILED
+    assert export.error is not None
+    assert export.error["code"] == "artifact-corrupt"
+    assert not [path for path in service.settings.files_dir.rglob("*") if path.is_file()]
+
+
+async def test_an_expired_address_is_replaced_by_a_fresh_one(service: Service) -> None:
+    service.sandbox.add_fault(Call.FILE, FaultKind.EXPIRE_URL)
+    service.worker()
+    (export,) = await service.finished(await service.submit(resource()))
+    await assert_verified(service, export)
+
+
+async def test_a_failed_job_is_tried_again(service: Service) -> None:
+    service.sandbox.add_fault(Call.RESOURCE, FaultKind.JOB_FAILS, times=2)
+    service.worker()
+    (export,) = await service.finished(await service.submit(resource()))
+    await assert_verified(service, export)
+    assert (await service.run_of(export)).attempt == 3
+
+
+async def test_a_job_that_fails_three_times_fails_the_export_and_the_lane_moves_on(service: Service) -> None:
+    service.sandbox.add_fault(Call.RESOURCE, FaultKind.JOB_FAILS, times=3)
+    failing = await service.submit(resource())
+    service.worker(MAX_ATTEMPTS="3", BACKOFF_MIN_SECONDS="0.01", BACKOFF_MAX_SECONDS="0.01")
+    (failing,) = await service.finished(failing)
+    following = await service.submit(resource())
+    (following,) = await service.finished(following)
+    assert failing.status is Status.FAILED
+    assert failing.error is not None
+    assert failing.error["code"] == "upstream-failed"
+    await assert_verified(service, following)
+
+
+async def test_what_asana_rejects_fails_at_once_with_its_words(service: Service) -> None:
+    service.sandbox.add_fault(Call.RESOURCE, FaultKind.STATUS, status=400, message="workspace: Missing input")
+    service.worker()
+    (export,) = await service.finished(await service.submit(resource()))
+    assert export.status is Status.FAILED
+    assert export.error is not None
+    assert export.error["code"] == "upstream-rejected"
+    assert "workspace: Missing input" in export.error["detail"]
+
+
+async def test_errors_of_asana_while_polling_are_waited_out(service: Service) -> None:
+    service.sandbox.add_fault(Call.JOB, FaultKind.STATUS, status=503, times=3)
+    service.sandbox.add_fault(Call.JOB, FaultKind.DROP_BEFORE, times=2)
+    service.worker()
+    (export,) = await service.finished(await service.submit(resource()))
+    await assert_verified(service, export)
+    assert posts(service) == [201]
+    assert len(await service.events(export)) == 5
+
+
+async def test_a_rate_limit_is_waited_out_without_a_call(service: Service) -> None:
+    service.sandbox.add_fault(Call.RESOURCE, FaultKind.STATUS, status=429, retry_after=1)
+    service.worker()
+    export = await service.submit(resource())
+    await service.until_run(export, lambda run: run.wait_reason is WaitReason.RATE_LIMITED)
+    (export,) = await service.finished(export)
+    await assert_verified(service, export)
+    refused, accepted = service.sandbox.journal(call=Call.RESOURCE)
+    assert (accepted.real_time - refused.real_time).total_seconds() >= 1
+
+
+async def test_a_token_replaced_in_the_middle_resumes_the_same_job(service: Service) -> None:
+    service.sandbox.patch(run_seconds=(120, 120))
+    service.worker(PROBE_MAX_SECONDS="0.5")
+    export = await service.submit(resource())
+    job = (await service.until_run(export, lambda run: run.phase is Phase.POLLING)).asana_job
+    service.sandbox.revoke_token("service")
+    waiting = await service.until_run(export, lambda run: run.wait_reason is WaitReason.CREDENTIAL_INVALID)
+    assert waiting.status is Status.RUNNING
+    service.sandbox.add_token("another-token", "service")
+    await replace_token(service, "another-token")
+    (export,) = await service.finished(export)
+    await assert_verified(service, export)
+    assert (await service.run_of(export)).asana_job == job
+
+
+async def replace_token(service: Service, token: str) -> None:
+    async with service.sessions.begin() as session:
+        await session.execute(
+            update(Credential).values(
+                token=open_vault(service.settings).encrypt(SecretStr(token)),
+                state=CredentialState.VALID,
+                invalid_since=None,
+                updated_at=func.now(),
+            )
+        )
+        await session.execute(update(Lane).values(wait_reason=None, next_attempt_at=func.now()))
+        credential = await session.scalar(select(Credential.id))
+        assert credential is not None
+        await notify(session, CREDENTIALS, credential)
+        await notify(session, LANES, "")
+
+
+async def test_archiving_left_by_a_killed_worker_is_taken_over(service: Service) -> None:
+    service.sandbox.add_fault(Call.FILE, FaultKind.DELAY, delay=30)
+    first = service.worker()
+    export = await service.submit(resource())
+    await service.until_run(
+        export, lambda run: run.status is Status.ARCHIVING and not service.sandbox.faults()
+    )
+    first.kill()
+    service.worker()
+    (export,) = await service.finished(export)
+    await assert_verified(service, export)
+    assert posts(service) == [201]
+
+
+async def test_the_next_run_starts_while_the_file_of_the_last_is_fetched(service: Service) -> None:
+    service.sandbox.add_fault(Call.FILE, FaultKind.DELAY, delay=3)
+    service.worker()
+    first, second = await service.submit(resource()), await service.submit(resource())
+    await service.until_run(second, lambda run: run.phase is Phase.POLLING)
+    assert (await service.run_of(first)).status is Status.ARCHIVING
+    for export in await service.finished(first, second):
+        await assert_verified(service, export)
+
+
+async def test_runs_write_no_more_than_their_changes(service: Service) -> None:
+    """A look at a job leaves no trace in the database."""
+    service.sandbox.patch(run_seconds=(120, 120))
+    service.worker(POLL_MAX_SECONDS="0.05")
+    (export,) = await service.finished(await service.submit(resource()))
+    assert len(service.sandbox.journal(call=Call.JOB)) > 10
+    async with service.sessions() as session:
+        assert (await session.get_one(Export, export.id)).version == 5
+        assert await session.scalar(select(func.count()).select_from(Run)) == 1
