@@ -5,7 +5,7 @@ import errno
 import os
 import re
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
@@ -115,11 +115,14 @@ class StoredFile:
 
 def _create(partial: Path) -> BinaryIO:
     partial.parent.mkdir(parents=True, exist_ok=True)
-    return partial.open("xb", buffering=0)
+    # Buffered, for a raw file may write less than it was given.
+    return partial.open("xb")
 
 
 def _discard(file: BinaryIO, partial: Path) -> None:
-    file.close()
+    # What is still buffered need not fit any more: the file goes anyway.
+    with suppress(OSError):
+        file.close()
     partial.unlink(missing_ok=True)
 
 

@@ -1,7 +1,6 @@
 """Proof that a file is whole: gzip with its CRC and length (RFC 1952), and JSON Lines within."""
 
 import hashlib
-import re
 from collections import Counter
 from dataclasses import dataclass
 
@@ -111,15 +110,14 @@ class Verifier:
         for line in lines.split(b"\n"):
             if not line.strip():
                 continue
-            try:
-                self._by_type[orjson.loads(line)["resource_type"]] += 1
-            except orjson.JSONDecodeError as error:
-                raise Corrupt(f"line {self._by_type.total() + 1} is not JSON: {error}") from None
-            except (KeyError, TypeError):
-                self._count_untyped(line)
+            self._by_type[self._type_of(line)] += 1
 
-    def _count_untyped(self, line: bytes) -> None:
-        """A line whose `fields` left the type out, or whose type is not text, still has to be an object."""
-        if not re.match(rb"\s*\{", line):
+    def _type_of(self, line: bytes) -> str:
+        try:
+            value = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            raise Corrupt(f"line {self._by_type.total() + 1} is not JSON: {error}") from None
+        if not isinstance(value, dict):
             raise Corrupt(f"line {self._by_type.total() + 1} is not a JSON object")
-        self._by_type[self._untyped] += 1
+        kind = value.get("resource_type")
+        return kind if isinstance(kind, str) else self._untyped

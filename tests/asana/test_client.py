@@ -1,0 +1,153 @@
+"""What the client concludes from each answer of Asana, and from none."""
+
+import asyncio
+import json
+import traceback
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from app.asana.client import AsanaClient
+from app.asana.errors import (
+    AsanaError,
+    Forbidden,
+    NotAuthorized,
+    NotFound,
+    OutcomeUnknown,
+    PlanRequired,
+    RateLimited,
+    Refused,
+    Unavailable,
+)
+from app.asana.schemas import JobStatus
+from tests.servers import Handler, Request, always, answer, hang_up, serving
+
+TOKEN = SecretStr("planted-secret-token")
+JOB = {"gid": "12", "status": "succeeded", "new_graph_export": None}
+EXPORT = {"gid": "13", "created_at": "2026-01-01T00:00:00.000Z", "download_url": "https://x/y"}
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(timeout=0.5) as client:
+        yield client
+
+
+def envelope(*messages: str) -> bytes:
+    return json.dumps({"errors": [{"message": message, "help": "..."} for message in messages]}).encode()
+
+
+def data(value: object) -> bytes:
+    return json.dumps({"data": value}).encode()
+
+
+async def start(http: httpx.AsyncClient, handler: Handler) -> object:
+    async with serving(handler) as server:
+        return await AsanaClient(http, server.url).create_graph_export(TOKEN, "1")
+
+
+async def look(http: httpx.AsyncClient, handler: Handler) -> object:
+    async with serving(handler) as server:
+        return await AsanaClient(http, server.url).get_job(TOKEN, "12")
+
+
+STATUSES: list[tuple[int, type[AsanaError], type[AsanaError]]] = [
+    (400, Refused, Refused),
+    (401, NotAuthorized, NotAuthorized),
+    (402, PlanRequired, PlanRequired),
+    (403, Forbidden, Forbidden),
+    (404, Refused, NotFound),
+    (451, PlanRequired, PlanRequired),
+    (429, RateLimited, RateLimited),
+    (500, OutcomeUnknown, Unavailable),
+    (503, OutcomeUnknown, Unavailable),
+    (302, OutcomeUnknown, Unavailable),
+]
+
+
+@pytest.mark.parametrize(("status", "on_start", "on_look"), STATUSES)
+async def test_each_status_has_its_meaning(
+    http: httpx.AsyncClient, status: int, on_start: type[AsanaError], on_look: type[AsanaError]
+) -> None:
+    response = always(answer(status, envelope("parent: Forbidden"), Location="http://elsewhere.invalid/"))
+    with pytest.raises(on_start, match="parent: Forbidden"):
+        await start(http, response)
+    with pytest.raises(on_look, match="parent: Forbidden"):
+        await look(http, response)
+
+
+@pytest.mark.parametrize(("header", "seconds"), [("90", 90), ("1.5", 1.5), ("soon", 30), ("1e9", 3600)])
+async def test_retry_after_is_told(http: httpx.AsyncClient, header: str, seconds: float) -> None:
+    with pytest.raises(RateLimited) as limited:
+        await look(http, always(answer(429, envelope("slow down"), Retry_After=header)))
+    assert limited.value.retry_after == seconds
+
+
+async def never(_: Request, __: asyncio.StreamWriter) -> None:
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        hang_up,
+        never,
+        always(answer(201, b"<html>")),
+        always(answer(201, b'{"data": null}')),
+        always(answer(201, b"{}")),
+        always(answer(201, data(JOB), length=10_000)),
+    ],
+)
+async def test_a_lost_answer_leaves_the_outcome_of_a_start_unknown(
+    http: httpx.AsyncClient, handler: Handler
+) -> None:
+    with pytest.raises(OutcomeUnknown):
+        await asyncio.wait_for(start(http, handler), 10)
+    with pytest.raises(Unavailable):
+        await asyncio.wait_for(look(http, handler), 10)
+
+
+async def test_a_call_that_never_left_was_surely_not_carried_out(http: httpx.AsyncClient) -> None:
+    async with serving(hang_up) as server:
+        url = server.url
+    with pytest.raises(Unavailable):
+        await AsanaClient(http, url).create_graph_export(TOKEN, "1")
+
+
+async def test_a_start_sends_what_asana_documents(http: httpx.AsyncClient) -> None:
+    async with serving(always(answer(201, data(JOB)))) as server:
+        client = AsanaClient(http, f"{server.url}/api/1.0/")
+        await client.create_resource_export(TOKEN, "1001", [{"resource_type": "task"}])
+        await client.create_graph_export(TOKEN, "77")
+        await client.get_job(TOKEN, "12")
+    resource, graph, job = server.requests
+    assert (resource.method, resource.path) == ("POST", "/api/1.0/exports/resource")
+    assert json.loads(resource.body) == {
+        "data": {"workspace": "1001", "export_request_parameters": [{"resource_type": "task"}]}
+    }
+    assert (graph.path, json.loads(graph.body)) == ("/api/1.0/exports/graph", {"data": {"parent": "77"}})
+    assert job.path.startswith("/api/1.0/jobs/12?opt_fields=status")
+    assert "new_graph_export.download_url" in job.path
+    assert resource.headers["authorization"] == "Bearer planted-secret-token"
+
+
+@pytest.mark.parametrize("name", ["new_graph_export", "new_resource_export"])
+async def test_a_job_is_read_whatever_it_exports(http: httpx.AsyncClient, name: str) -> None:
+    body = {"gid": "12", "status": "brand_new", "new_graph_export": None, "more": 1, name: EXPORT}
+    async with serving(always(answer(200, data(body)))) as server:
+        job = await AsanaClient(http, server.url).get_job(TOKEN, "12")
+    assert (job.status, job.raw_status) == (JobStatus.UNKNOWN, "brand_new")
+    assert job.export is not None
+    assert job.export.download_url == "https://x/y"
+    assert "https://x/y" not in repr(job)
+
+
+async def test_the_token_is_in_no_error(http: httpx.AsyncClient) -> None:
+    broken = [hang_up, never, *(always(answer(status, b"no")) for status, _, _ in STATUSES)]
+    for handler in broken:
+        with pytest.raises(AsanaError) as error:
+            await start(http, handler)
+        told = "".join(traceback.format_exception(error.value)) + repr(error.value)
+        assert TOKEN.get_secret_value() not in told
