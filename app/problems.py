@@ -18,9 +18,12 @@ class Code(StrEnum):
     SCOPE_MISSING = "scope-missing"
     NOT_FOUND = "not-found"
     METHOD_NOT_ALLOWED = "method-not-allowed"
+    CONFLICT = "conflict"
+    BODY_TOO_LARGE = "body-too-large"
     NOT_READY = "not-ready"
     NOT_CANCELABLE = "not-cancelable"
     ARTIFACT_EXPIRED = "artifact-expired"
+    ARTIFACT_MISSING = "artifact-missing"
     CREDENTIAL_REFUSED = "credential-refused"
     WORKSPACE_REFUSED = "workspace-refused"
     UPSTREAM_UNAVAILABLE = "upstream-unavailable"
@@ -86,6 +89,12 @@ EXPLANATIONS: dict[Code, Explanation] = {
     Code.METHOD_NOT_ALLOWED: Explanation(
         "The resource does not know this method.", "The `Allow` header names the methods it knows."
     ),
+    Code.CONFLICT: Explanation(
+        "There is such a thing already.", "Choose another name, or change what is there."
+    ),
+    Code.BODY_TOO_LARGE: Explanation(
+        "The body is larger than this service reads.", "Send at most 1 MiB; nothing was accepted."
+    ),
     Code.NOT_READY: Explanation(
         "The export has no file yet.", "Wait until its status is `succeeded`.", retryable=True
     ),
@@ -94,6 +103,10 @@ EXPLANATIONS: dict[Code, Explanation] = {
     ),
     Code.ARTIFACT_EXPIRED: Explanation(
         "The file is no longer kept.", "Its retention has passed. Ask for a new export."
+    ),
+    Code.ARTIFACT_MISSING: Explanation(
+        "The file is not where this service has put it.",
+        "An administrator checks the store (is the right folder mounted?). Else ask for a new export.",
     ),
     Code.CREDENTIAL_REFUSED: Explanation(
         "Asana does not accept this token.", "Check that the token is whole and has not been revoked."

@@ -4,10 +4,14 @@ from datetime import timedelta
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
-from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator
+from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+ENV_PREFIX = "ASANA_EXPORTS_"
 
 
 class LaneScope(StrEnum):
@@ -21,7 +25,13 @@ class Settings(BaseSettings):
     """Read from the environment, each name prefixed by `ASANA_EXPORTS_`, or from a file `.env`."""
 
     model_config = SettingsConfigDict(
-        env_prefix="ASANA_EXPORTS_", env_file=".env", extra="ignore", frozen=True, validate_default=True
+        env_prefix=ENV_PREFIX,
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        validate_default=True,
+        # A wrong value may be a secret at the wrong place.
+        hide_input_in_errors=True,
     )
 
     data_dir: Path = Field(
@@ -40,6 +50,11 @@ class Settings(BaseSettings):
         "transaction mode.",
     )
     database_pool_size: PositiveInt = Field(10, description="Connections each process may hold.")
+    store_url: str = Field(
+        "",
+        description="Where archived files are kept, as `file:///folder`; all processes must reach it. "
+        "Empty: `files` in the data folder.",
+    )
     secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (),
         description="Fernet keys, comma separated, for Asana tokens: the first encrypts, all decrypt. "
@@ -115,9 +130,27 @@ class Settings(BaseSettings):
             else value
         )
 
+    @model_validator(mode="after")
+    def _beats_before_the_lease_ends(self) -> Self:
+        if self.beat_seconds > self.lease_seconds / 2:
+            raise ValueError(
+                "BEAT_SECONDS must be at most half of LEASE_SECONDS, so that one beat may be lost"
+            )
+        return self
+
+    @field_validator("store_url")
+    @classmethod
+    def _is_a_folder(cls, value: str) -> str:
+        url = urlparse(value)
+        if value and (url.scheme != "file" or url.netloc not in {"", "localhost"} or not url.path):
+            raise ValueError("must be a folder of this machine, as `file:///folder`")
+        return value
+
     @cached_property
     def files_dir(self) -> Path:
-        """Where archived files are kept."""
+        """The folder of archived files."""
+        if self.store_url:
+            return Path(url2pathname(urlparse(self.store_url).path))
         return self.data_dir.resolve() / "files"
 
     @property

@@ -30,7 +30,7 @@ class Tenant:
 async def a_tenant(
     session: AsyncSession, vault: Vault, workspace: str = "1001", token: str = SERVICE_TOKEN
 ) -> Tenant:
-    client, key = await create_client(session, f"client of {workspace}", [Scope.ADMIN])
+    client, key = await create_client(session, f"client of {workspace}", [Scope.ADMIN], actor="test")
     credential = Credential(
         id=new_credential_id(),
         name=f"credential of {workspace}",

@@ -5,6 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
 
+import hypothesis
 import psycopg
 import pytest
 from cryptography.fernet import Fernet
@@ -18,6 +19,12 @@ from app.database.embedded import EmbeddedPostgres
 from app.database.migrate import migrate
 from app.database.session import Database, libpq_url, open_database
 from app.settings import Settings
+
+# How fast an example is found says something of the machine, nothing of the code.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")

@@ -2,14 +2,18 @@
 
 import hmac
 import secrets
+from collections.abc import Sequence
 from datetime import timedelta
 from hashlib import sha256
 
 from sqlalchemy import func, or_, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.models import ALL_WORKSPACES, Client, Grant, Kind, Priority, Scope
+from app.events.log import EventType, record
 from app.ids import ClientId, new_client_id
+from app.problems import Code, ProblemError
 
 PREFIX = "aex"
 
@@ -17,13 +21,17 @@ PREFIX = "aex"
 async def create_client(
     session: AsyncSession,
     name: str,
-    scopes: list[Scope],
+    scopes: Sequence[Scope],
     *,
-    workspaces: tuple[str, ...] = (ALL_WORKSPACES,),
-    kinds: tuple[Kind, ...] = tuple(Kind),
+    workspaces: Sequence[str] = (ALL_WORKSPACES,),
+    kinds: Sequence[Kind] = tuple(Kind),
     highest_priority: Priority = Priority.URGENT,
+    actor: str,
 ) -> tuple[Client, str]:
-    """Enter a client with one grant for each workspace; returns it and its key, never seen again."""
+    """Enter a client with one grant for each workspace; returns it and its key, never seen again.
+
+    Raises `ProblemError` `conflict` when there is a client of that name.
+    """
     client_id = new_client_id()
     secret = secrets.token_urlsafe(32)
     client = Client(
@@ -37,7 +45,11 @@ async def create_client(
         ],
     )
     session.add(client)
-    await session.flush()
+    try:
+        await session.flush()
+    except IntegrityError:
+        raise ProblemError(Code.CONFLICT, f"There is a client named {name!r} already.") from None
+    await record(session, EventType.CLIENT_CREATED, actor=actor, data={"client": client_id, "name": name})
     return client, f"{PREFIX}_{client_id.removeprefix('cli_')}_{secret}"
 
 

@@ -64,6 +64,11 @@ class Client(Base):
 
     grants: Mapped[list["Grant"]] = relationship(lazy="selectin", cascade="all, delete-orphan")
 
+    @property
+    def actor(self) -> str:
+        """What the event log calls it."""
+        return f"client:{self.name}"
+
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes or Scope.ADMIN in self.scopes
 

@@ -77,7 +77,7 @@ async def accept(session: AsyncSession, client: Client, wanted: Submission, lane
     await record(
         session,
         EventType.EXPORT_CREATED,
-        actor=f"client:{client.name}",
+        actor=client.actor,
         export=export.id,
         run=run.id,
         lane=lane,

@@ -2,21 +2,27 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, tuple_
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy import ScalarSelect, func, select, tuple_
+from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from app.exports.models import Run, Status
 
 
-def queue_order() -> tuple[InstrumentedAttribute[Any], ...]:
+def queue_order(run: type[Run] = Run) -> tuple[InstrumentedAttribute[Any], ...]:
     """Class first, then the place taken when the run was accepted."""
-    return (Run.rank, Run.queued_at, Run.id)
+    return (run.rank, run.queued_at, run.id)
 
 
-def ahead_of(run: Run) -> ColumnElement[bool]:
-    """Queued runs of the lane that go before a queued run."""
+def count_ahead() -> ScalarSelect[int]:
+    """How many queued runs of the lane go before the `Run` of the enclosing statement."""
+    other = aliased(Run)
     return (
-        (Run.lane == run.lane)
-        & (Run.status == Status.QUEUED)
-        & (tuple_(*queue_order()) < tuple_(run.rank, run.queued_at, run.id))
+        select(func.count())
+        .where(
+            other.lane == Run.lane,
+            other.status == Status.QUEUED,
+            tuple_(*queue_order(other)) < tuple_(*queue_order()),
+        )
+        .correlate(Run)
+        .scalar_subquery()
     )

@@ -22,9 +22,10 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from app.access.models import Kind
 
+GID = r"^[0-9]{1,20}$"
 Gid = Annotated[
     str,
-    StringConstraints(pattern=r"^[0-9]{1,20}$"),
+    StringConstraints(pattern=GID),
     Field(description="An Asana gid: a string of digits.", examples=["12345"]),
 ]
 FieldPath = Annotated[

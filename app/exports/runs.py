@@ -12,15 +12,13 @@ from app.access.models import Credential, CredentialState
 from app.artifacts.models import Artifact
 from app.exports.models import Phase, Run, Status
 from app.exports.order import queue_order
-from app.exports.states import change, locked_run
+from app.exports.states import LIVE, change, locked_run
 from app.ids import RunId, WorkerId
 from app.lanes.claim import HeldLane
 from app.lanes.lease import LaneLost, LaneState, hold
 from app.lanes.models import WaitReason
 from app.lanes.release import park, release, unpark
 from app.problems import Problem
-
-LIVE = (Status.RUNNING, Status.CANCELING)
 
 CLAIM_ARCHIVES = text("""
     WITH orphans AS (
@@ -64,7 +62,9 @@ async def next_run(session: AsyncSession, lane: HeldLane, *, credential_wait: fl
     if head is None:
         await release(session, lane)
         return None
-    await change(session, head, Status.RUNNING, actor=lane.worker, phase=Phase.SUBMITTING)
+    await change(
+        session, head, Status.RUNNING, actor=lane.worker, phase=Phase.SUBMITTING, quietly=state.probes > 0
+    )
     return head
 
 
@@ -138,7 +138,11 @@ async def slot_refused(
     """
     refused = (await hold(session, lane)).probes
     run = await locked_run(session, run_id)
-    await _leave_slot(session, lane, run, Status.QUEUED, wait_reason=WaitReason.UPSTREAM_SLOT_BUSY)
+    # A probe that ends as it began is kept from the callers, who still see their exports queued.
+    unseen = refused > 0 and run.phase is Phase.SUBMITTING
+    await _leave_slot(
+        session, lane, run, Status.QUEUED, wait_reason=WaitReason.UPSTREAM_SLOT_BUSY, quietly=unseen
+    )
     await park(session, lane, WaitReason.UPSTREAM_SLOT_BUSY, pause(refused), probes=refused + 1)
 
 

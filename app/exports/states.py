@@ -20,11 +20,12 @@ MAY_BECOME: dict[Status, frozenset[Status]] = {
     Status.FAILED: frozenset(),
     Status.CANCELED: frozenset(),
 }
+LIVE = frozenset({Status.RUNNING, Status.CANCELING})
 FINAL = frozenset(status for status, successors in MAY_BECOME.items() if not successors)
 
 EVENTS = {
     Status.QUEUED: EventType.EXPORT_PROGRESSED,
-    Status.RUNNING: EventType.EXPORT_STARTED,
+    Status.RUNNING: EventType.EXPORT_PROGRESSED,
     Status.CANCELING: EventType.EXPORT_PROGRESSED,
     Status.ARCHIVING: EventType.EXPORT_PROGRESSED,
     Status.SUCCEEDED: EventType.EXPORT_SUCCEEDED,
@@ -47,33 +48,37 @@ async def change(
     wait_reason: WaitReason | None = None,
     problem: Problem | None = None,
     request_id: str | None = None,
+    quietly: bool = False,
     **columns: Any,
 ) -> None:
     """Bring a run and its exports into a state, or another phase of the same one, with an event for each.
 
     The caller holds the run: through its lane's fence, its archive fence or a row lock. `columns` are further
-    columns of the run. Raises `IllegalChange` where the state machine has no such step.
+    columns of the run. `quietly` leaves the exports as they are: a probe of a taken slot is no news to their
+    callers. Raises `IllegalChange` where the state machine has no such step.
     """
     if to is not run.status and to not in MAY_BECOME[run.status]:
         raise IllegalChange(f"{run.id}: {run.status} may not become {to}")
+    starts = to is Status.RUNNING and phase is Phase.POLLING and run.started_at is None
     event = EVENTS[to] if to is not run.status else EventType.EXPORT_PROGRESSED
     run.status, run.phase, run.wait_reason = to, phase, wait_reason
     run.error = problem.as_error() if problem else None
     for name, value in columns.items():
         setattr(run, name, value)
-    if to is Status.RUNNING and run.started_at is None:
-        run.started_at = func.clock_timestamp()
+    if starts:
+        event, run.started_at = EventType.EXPORT_STARTED, func.clock_timestamp()
     if to in FINAL:
         run.finished_at = func.clock_timestamp()
     await session.flush()
-    facts: Json = {
-        "attempt": run.attempt,
-        "phase": phase,
-        "wait_reason": wait_reason,
-        "asana_job_gid": run.asana_job,
-        "error": run.error,
-    }
-    await _change_exports(session, run, to, event, actor, request_id, facts, Export.run == run.id)
+    if not quietly:
+        facts: Json = {
+            "attempt": run.attempt,
+            "phase": phase,
+            "wait_reason": wait_reason,
+            "asana_job_gid": run.asana_job,
+            "error": run.error,
+        }
+        await _change_exports(session, run, to, event, actor, request_id, facts, Export.run == run.id)
     await session.refresh(run)
 
 
@@ -99,7 +104,7 @@ async def _change_exports(
     which: ColumnElement[bool],
 ) -> None:
     values: dict[str, Any] = {"status": to, "version": Export.version + 1, "error": facts.get("error")}
-    if to is Status.RUNNING:
+    if event is EventType.EXPORT_STARTED:
         values["started_at"] = func.coalesce(Export.started_at, func.clock_timestamp())
     if to in FINAL:
         values["finished_at"] = func.clock_timestamp()

@@ -25,6 +25,8 @@ HOLD = text("""
     FOR UPDATE
 """)
 
+LIVE_WORKERS = text("SELECT count(*) FROM workers WHERE lease_expires_at > now()")
+
 
 class LeaseLost(Exception):
     """The worker was silent for longer than its lease; its lanes may be served by others."""
@@ -52,6 +54,11 @@ async def beat(session: AsyncSession, worker: WorkerId, lease: float) -> None:
     """Renew the lease. Raises `LeaseLost` when it had already run out: a lapsed lease is never revived."""
     if not (await session.execute(BEAT, {"id": worker, "lease": lease})).rowcount:  # type: ignore[attr-defined]
         raise LeaseLost(worker)
+
+
+async def live_workers(session: AsyncSession) -> int:
+    """How many workers have a lease now."""
+    return int((await session.execute(LIVE_WORKERS)).scalar_one())
 
 
 async def hold(session: AsyncSession, lane: HeldLane) -> LaneState:

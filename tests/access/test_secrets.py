@@ -52,7 +52,9 @@ def test_a_malformed_key_is_refused() -> None:
 
 async def test_a_key_opens_for_its_client_until_revoked(sessions: Sessions) -> None:
     async with sessions.begin() as session:
-        client, key = await create_client(session, "bi", [Scope.EXPORTS_READ], workspaces=("1001",))
+        client, key = await create_client(
+            session, "bi", [Scope.EXPORTS_READ], workspaces=("1001",), actor="test"
+        )
         stored = await session.scalar(text("SELECT encode(key_hash, 'escape') FROM clients"))
         assert key.rsplit("_", 1)[-1] not in stored
     async with sessions.begin() as session:
@@ -69,7 +71,12 @@ async def test_a_key_opens_for_its_client_until_revoked(sessions: Sessions) -> N
 async def test_a_grant_that_names_the_workspace_goes_before_one_for_all(sessions: Sessions) -> None:
     async with sessions.begin() as session:
         client, _ = await create_client(
-            session, "bi", [Scope.EXPORTS_WRITE], workspaces=("*", "1001"), kinds=(Kind.RESOURCE,)
+            session,
+            "bi",
+            [Scope.EXPORTS_WRITE],
+            workspaces=("*", "1001"),
+            kinds=(Kind.RESOURCE,),
+            actor="test",
         )
         client.grants[0].highest_priority = Priority.LOW
         named = client.grant_for("1001", Kind.RESOURCE)

@@ -71,7 +71,8 @@ async def test_a_change_reaches_the_export_with_its_event_and_a_new_version(
         await change(session, run, Status.FAILED, actor="worker", problem=problem)
     async with sessions() as session:
         export = (await session.scalars(select(Export).where(Export.run == run_id))).one()
-        events = (await session.scalars(select(Event).order_by(Event.seq))).all()
+        of_run = select(Event).where(Event.run == run_id).order_by(Event.seq)
+        events = (await session.scalars(of_run)).all()
     assert (export.status, export.version) == (Status.FAILED, 3)
     assert export.error is not None
     assert export.error["code"] == "upstream-failed"

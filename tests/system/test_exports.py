@@ -89,8 +89,8 @@ async def test_the_timeline_tells_the_story(service: Service) -> None:
     ]
     assert story == [
         ("export.created", None, 1),
-        ("export.started", "submitting", 2),
-        ("export.progressed", "polling", 3),
+        ("export.progressed", "submitting", 2),
+        ("export.started", "polling", 3),
         ("export.progressed", None, 4),
         ("export.succeeded", None, 5),
     ]

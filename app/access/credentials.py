@@ -1,0 +1,168 @@
+"""Asana tokens: checked with Asana, kept encrypted, replaced without losing what waits for them."""
+
+from collections.abc import Sequence
+
+from pydantic import SecretStr
+from sqlalchemy import Select, func, select, text, true
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from app.access.models import ALL_WORKSPACES, Client, Credential, CredentialState, Scope, Workspace
+from app.access.vault import Vault
+from app.asana.client import AsanaClient
+from app.asana.errors import AsanaError, Forbidden, NotAuthorized, NotFound, Refused
+from app.asana.schemas import User
+from app.events.log import EventType, record
+from app.ids import CredentialId, new_credential_id
+from app.lanes.notifications import CREDENTIALS, LANES, notify
+from app.problems import Code, ProblemError
+
+Sessions = async_sessionmaker[AsyncSession]
+
+# Lanes that wait for the token may go on.
+WAKE_LANES = text("""
+    UPDATE lanes SET wait_reason = NULL, next_attempt_at = now()
+    WHERE wait_reason = 'credential_invalid'
+      AND workspace IN (SELECT gid FROM workspaces WHERE credential = :credential)
+""")
+
+
+async def register_credential(
+    sessions: Sessions, vault: Vault, asana: AsanaClient, name: str, token: SecretStr, *, actor: str
+) -> Credential:
+    """Keep a new token under a name. Raises `ProblemError` when Asana refuses it or the name is taken."""
+    user = await _owner(asana, token)
+    credential = Credential(id=new_credential_id(), name=name)
+    _set_token(credential, vault, token, user)
+    try:
+        async with sessions.begin() as session:
+            session.add(credential)
+            await session.flush()
+            await session.refresh(credential)
+            await record(
+                session,
+                EventType.CREDENTIAL_REGISTERED,
+                actor=actor,
+                credential=credential.id,
+                data=_public(user),
+            )
+    except IntegrityError:
+        raise ProblemError(Code.CONFLICT, f"There is a credential named {name!r} already.") from None
+    return credential
+
+
+async def replace_token(
+    sessions: Sessions,
+    vault: Vault,
+    asana: AsanaClient,
+    credential_id: CredentialId,
+    token: SecretStr,
+    *,
+    actor: str,
+) -> Credential:
+    """Keep another token in a credential; runs that waited for it go on. Raises `ProblemError`."""
+    async with sessions() as session:
+        await credential_by_id(session, credential_id)
+    user = await _owner(asana, token)
+    async with sessions.begin() as session:
+        credential = await credential_by_id(session, credential_id)
+        _set_token(credential, vault, token, user)
+        await session.flush()
+        await session.execute(WAKE_LANES, {"credential": credential_id})
+        await notify(session, CREDENTIALS, credential_id)
+        await notify(session, LANES, "")
+        await session.refresh(credential)
+        await record(
+            session,
+            EventType.CREDENTIAL_REGISTERED,
+            actor=actor,
+            credential=credential_id,
+            data=_public(user),
+        )
+    return credential
+
+
+async def credential_by_id(session: AsyncSession, credential_id: CredentialId) -> Credential:
+    """Raises `ProblemError` `not-found`."""
+    credential = await session.get(Credential, credential_id)
+    if credential is None:
+        raise ProblemError(Code.NOT_FOUND, f"There is no credential {credential_id}.")
+    return credential
+
+
+async def all_credentials(session: AsyncSession) -> Sequence[Credential]:
+    """In order of registration."""
+    return (await session.scalars(select(Credential).order_by(Credential.id))).all()
+
+
+async def register_workspace(
+    sessions: Sessions, vault: Vault, asana: AsanaClient, gid: str, credential_id: CredentialId, *, actor: str
+) -> tuple[Workspace, bool]:
+    """Let a credential open a workspace; tells whether it is new. Raises `ProblemError`."""
+    async with sessions() as session:
+        token = vault.decrypt((await credential_by_id(session, credential_id)).token)
+    try:
+        found = await asana.workspace(token, gid)
+    except NotAuthorized as error:
+        raise ProblemError(Code.CREDENTIAL_REFUSED, f"Asana answered: {error}") from None
+    except (Forbidden, NotFound, Refused) as error:
+        raise ProblemError(Code.WORKSPACE_REFUSED, f"Asana answered: {error}") from None
+    except AsanaError as error:
+        raise ProblemError(Code.UPSTREAM_UNAVAILABLE, str(error), retry_after=30) from None
+    async with sessions.begin() as session:
+        workspace = await session.get(Workspace, gid, with_for_update=True)
+        is_new = workspace is None
+        if workspace is None:
+            workspace = Workspace(gid=gid, name=found.name, credential=credential_id)
+            session.add(workspace)
+        else:
+            workspace.name, workspace.credential, workspace.updated_at = found.name, credential_id, func.now()
+        await session.flush()
+        await session.refresh(workspace)
+        await record(
+            session,
+            EventType.WORKSPACE_REGISTERED,
+            actor=actor,
+            credential=credential_id,
+            data={"workspace": gid, "new": is_new},
+        )
+    return workspace, is_new
+
+
+async def workspaces_of(session: AsyncSession, client: Client) -> Sequence[Workspace]:
+    """The registered workspaces that a client has a grant for."""
+    return (await session.scalars(_granted(client).order_by(Workspace.gid))).all()
+
+
+async def workspace_by_gid(session: AsyncSession, client: Client, gid: str) -> Workspace:
+    """Raises `ProblemError` `not-found` where the client has no grant, too."""
+    workspace = await session.scalar(_granted(client).where(Workspace.gid == gid))
+    if workspace is None:
+        raise ProblemError(Code.NOT_FOUND, f"There is no workspace {gid} that you may see.")
+    return workspace
+
+
+def _granted(client: Client) -> Select[Workspace]:
+    everything = client.may(Scope.ADMIN) or ALL_WORKSPACES in client.workspaces
+    granted = true() if everything else Workspace.gid.in_(client.workspaces)
+    return select(Workspace).where(granted)
+
+
+async def _owner(asana: AsanaClient, token: SecretStr) -> User:
+    try:
+        return await asana.me(token)
+    except (NotAuthorized, Forbidden) as error:
+        raise ProblemError(Code.CREDENTIAL_REFUSED, f"Asana answered: {error}") from None
+    except AsanaError as error:
+        raise ProblemError(Code.UPSTREAM_UNAVAILABLE, str(error), retry_after=30) from None
+
+
+def _public(user: User) -> dict[str, str]:
+    return {"asana_user": user.gid, "asana_user_name": user.name}
+
+
+def _set_token(credential: Credential, vault: Vault, token: SecretStr, user: User) -> None:
+    credential.token = vault.encrypt(token)
+    credential.state, credential.invalid_since = CredentialState.VALID, None
+    credential.asana_user, credential.asana_user_name = user.gid, user.name
+    credential.updated_at = func.now()

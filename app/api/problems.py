@@ -1,0 +1,239 @@
+"""Problems over HTTP (RFC 9457): the one place that knows their statuses, and the pages that explain them."""
+
+from collections.abc import Iterable
+from html import escape
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from pydantic import BaseModel, Field
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.request_id import request_id
+from app.problems import EXPLANATIONS, Code, Fault, Problem, ProblemError
+
+MEDIA_TYPE = "application/problem+json"
+DATABASE_RETRY_AFTER = 5
+
+STATUSES = {
+    Code.VALIDATION_FAILED: 422,
+    Code.MALFORMED_JSON: 400,
+    Code.IDEMPOTENCY_KEY_INVALID: 400,
+    Code.IDEMPOTENCY_KEY_REUSED: 422,
+    Code.IDEMPOTENCY_IN_PROGRESS: 409,
+    Code.BAD_PAGE_TOKEN: 400,
+    Code.UNAUTHENTICATED: 401,
+    Code.SCOPE_MISSING: 403,
+    Code.NOT_FOUND: 404,
+    Code.METHOD_NOT_ALLOWED: 405,
+    Code.CONFLICT: 409,
+    Code.BODY_TOO_LARGE: 413,
+    Code.NOT_READY: 409,
+    Code.NOT_CANCELABLE: 409,
+    Code.ARTIFACT_EXPIRED: 410,
+    Code.ARTIFACT_MISSING: 500,
+    Code.CREDENTIAL_REFUSED: 422,
+    Code.WORKSPACE_REFUSED: 422,
+    Code.UPSTREAM_UNAVAILABLE: 503,
+    Code.DATABASE_UNAVAILABLE: 503,
+    Code.INTERNAL_ERROR: 500,
+}
+
+log = structlog.get_logger()
+router = APIRouter(prefix="/problems", tags=["problems"])
+
+
+class FaultOut(BaseModel):
+    """One thing wrong with the request, and where."""
+
+    pointer: str = Field(description="A JSON Pointer (RFC 6901) into the body, or `?name` of a parameter.")
+    detail: str
+
+
+class ErrorOut(BaseModel):
+    """What went wrong, whose fault it is and what to do."""
+
+    type: str = Field(description="A page of this service that explains the code.")
+    title: str
+    detail: str
+    code: Code = Field(description="Decide by this; it never changes.")
+    retryable: bool = Field(description="Whether the same request may succeed another time.")
+    errors: list[FaultOut] = []
+
+
+class ProblemOut(ErrorOut):
+    """An error as the answer to a request (RFC 9457)."""
+
+    status: int
+    instance: str = Field(description="The path that was asked for.")
+    request_id: str
+
+
+# What any call with a key, and any such call with a body, may be answered with.
+ON_CALL = (Code.UNAUTHENTICATED, Code.SCOPE_MISSING, Code.NOT_FOUND, Code.VALIDATION_FAILED)
+ON_BODY = (*ON_CALL, Code.MALFORMED_JSON, Code.BODY_TOO_LARGE)
+
+
+def problems(*codes: Code) -> dict[int | str, dict[str, Any]]:
+    """The declared responses of a route for these problems, with an example of each."""
+    by_status: dict[int | str, dict[str, Any]] = {}
+    for code in (*codes, Code.DATABASE_UNAVAILABLE):
+        declared = by_status.setdefault(
+            STATUSES[code],
+            {
+                "model": ProblemOut,
+                "description": HTTPStatus(STATUSES[code]).phrase,
+                "content": {MEDIA_TYPE: {"examples": {}}},
+            },
+        )
+        declared["content"][MEDIA_TYPE]["examples"][str(code)] = {
+            "summary": EXPLANATIONS[code].title,
+            "value": _example(code),
+        }
+    return by_status
+
+
+def handle_problems(app: FastAPI) -> None:
+    """Turn every error into a problem document."""
+    app.exception_handler(ProblemError)(_problem_error)
+    app.exception_handler(RequestValidationError)(_validation_error)
+    app.exception_handler(HTTPException)(_http_exception)
+    app.exception_handler(DBAPIError)(_database_error)
+    app.exception_handler(PoolTimeout)(_database_error)
+
+
+class UnexpectedErrorMiddleware:
+    """Answers 500 for what nobody foresaw, within the request's own context, and logs it there."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception:
+            if started or scope["type"] != "http":
+                raise
+            log.exception("request.failed", path=scope["path"])
+            problem = Problem(Code.INTERNAL_ERROR, "The service made a mistake; its log has the details.")
+            await problem_response(problem, path=scope["path"])(scope, receive, send)
+
+
+def problem_response(
+    problem: Problem, *, path: str, retry_after: int | None = None, headers: dict[str, str] | None = None
+) -> Response:
+    """The document of a problem that occurred at a path."""
+    status = STATUSES[problem.code]
+    body = {**problem.as_error(), "status": status, "instance": path, "request_id": request_id()}
+    named = dict(headers or {})
+    if retry_after is not None:
+        named["Retry-After"] = str(retry_after)
+    return JSONResponse(body, status, headers=named, media_type=MEDIA_TYPE)
+
+
+async def _problem_error(request: Request, error: ProblemError) -> Response:
+    headers = {}
+    if error.problem.code in {Code.UNAUTHENTICATED, Code.SCOPE_MISSING}:
+        headers["WWW-Authenticate"] = _challenge(error.problem)
+    return problem_response(
+        error.problem, path=request.url.path, retry_after=error.retry_after, headers=headers
+    )
+
+
+def _challenge(problem: Problem) -> str:
+    """RFC 6750, section 3."""
+    if problem.code is Code.SCOPE_MISSING:
+        return 'Bearer realm="asana-exports", error="insufficient_scope"'
+    return 'Bearer realm="asana-exports"'
+
+
+async def _validation_error(request: Request, error: RequestValidationError) -> Response:
+    found = error.errors()
+    if any(each["type"] == "json_invalid" for each in found):
+        return problem_response(
+            Problem(Code.MALFORMED_JSON, "The body cannot be read as JSON."), path=request.url.path
+        )
+    faults = tuple(sorted(_faults(found), key=lambda fault: (fault.pointer, fault.detail)))
+    detail = f"The request has {len(faults)} fault{'s' if len(faults) > 1 else ''}."
+    return problem_response(Problem(Code.VALIDATION_FAILED, detail, faults), path=request.url.path)
+
+
+def _faults(found: Iterable[dict[str, Any]]) -> set[Fault]:
+    return {Fault(_pointer(each["loc"]), each["msg"]) for each in found}
+
+
+def _pointer(place: tuple[int | str, ...]) -> str:
+    where, *path = place
+    if where != "body":
+        return f"?{path[0]}" if path else f"?{where}"
+    return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in path)
+
+
+async def _http_exception(request: Request, error: HTTPException) -> Response:
+    codes = {
+        404: Code.NOT_FOUND,
+        405: Code.METHOD_NOT_ALLOWED,
+        400: Code.MALFORMED_JSON,
+        413: Code.BODY_TOO_LARGE,
+    }
+    code = codes.get(error.status_code, Code.INTERNAL_ERROR)
+    details = {
+        Code.NOT_FOUND: "There is nothing at this address.",
+        Code.METHOD_NOT_ALLOWED: f"{request.method} is not possible here.",
+    }
+    detail = details.get(code, str(error.detail))
+    return problem_response(Problem(code, detail), path=request.url.path, headers=dict(error.headers or {}))
+
+
+async def _database_error(request: Request, error: Exception) -> Response:
+    if isinstance(error, IntegrityError | ProgrammingError | DataError):
+        raise error  # not the database's fault
+    log.error("database.unavailable", error=f"{type(error).__name__}: {error}".splitlines()[0])
+    return problem_response(
+        Problem(Code.DATABASE_UNAVAILABLE, "The database did not answer."),
+        path=request.url.path,
+        retry_after=DATABASE_RETRY_AFTER,
+    )
+
+
+@router.get("/{code}", response_class=HTMLResponse, operation_id="explain_problem")
+async def explain_problem(code: Code) -> str:
+    """What a problem code means and what to do about it."""
+    explanation = EXPLANATIONS[code]
+    status = STATUSES.get(code)
+    met = f"HTTP status {status}" if status else "only in <code>error</code> of a failed export"
+    retry = "may succeed" if explanation.retryable else "will not succeed"
+    advice = escape(explanation.advice)
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{code}</title>"
+        f"<h1><code>{code}</code></h1><p><b>{escape(explanation.title)}</b></p><p>{advice}</p>"
+        f"<p>Met as: {met}. The same request sent again {retry}.</p></html>"
+    )
+
+
+def _example(code: Code) -> dict[str, Any]:
+    faults = (
+        (Fault("/export_request_parameters/0/filters", "Asana does not support filters for teams"),)
+        if code is Code.VALIDATION_FAILED
+        else ()
+    )
+    problem = Problem(code, EXPLANATIONS[code].title, faults)
+    return {
+        **problem.as_error(),
+        "status": STATUSES[code],
+        "instance": "/v1/exports/resource",
+        "request_id": "req_01997d3c5b7d7e3f8a1b2c3d4e5f6071",
+    }

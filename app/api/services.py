@@ -1,0 +1,50 @@
+"""What the endpoints work with, opened when the application starts."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated
+
+import httpx
+from fastapi import Depends, Request
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from app.access.vault import Vault, open_vault
+from app.artifacts.store import LocalStore
+from app.asana.client import AsanaClient
+from app.clock import Clock, SystemClock
+from app.database.session import open_database
+from app.settings import Settings
+
+
+@dataclass(frozen=True)
+class Services:
+    """Shared by all requests."""
+
+    settings: Settings
+    clock: Clock
+    sessions: async_sessionmaker[AsyncSession]
+    asana: AsanaClient
+    vault: Vault
+    store: LocalStore
+
+
+@asynccontextmanager
+async def open_services(settings: Settings) -> AsyncIterator[Services]:
+    """Open them, and close them at the end."""
+    vault = open_vault(settings)
+    async with (
+        open_database(settings) as database,
+        httpx.AsyncClient(timeout=settings.asana_timeout_seconds) as http,
+    ):
+        store = LocalStore(settings.files_dir)
+        asana = AsanaClient(http, settings.asana_url)
+        yield Services(settings, SystemClock(), database.sessions, asana, vault, store)
+
+
+def services_of(request: Request) -> Services:
+    services: Services = request.state.services
+    return services
+
+
+ServicesOf = Annotated[Services, Depends(services_of)]

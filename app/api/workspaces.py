@@ -1,0 +1,92 @@
+"""Workspaces of Asana and the credentials that export them."""
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Response, status
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.access.credentials import register_workspace, workspace_by_gid, workspaces_of
+from app.access.models import Workspace
+from app.api.auth import Admin, ExportsReader
+from app.api.problems import ON_BODY, ON_CALL, problems
+from app.api.services import ServicesOf
+from app.exports.requests import GID
+from app.ids import CredentialId
+from app.problems import Code
+
+router = APIRouter(prefix="/v1/workspaces", tags=["workspaces"])
+
+WorkspaceGid = Annotated[str, Path(alias="gid", pattern=GID, examples=["12345"])]
+ON_PUT = problems(*ON_BODY, Code.WORKSPACE_REFUSED, Code.CREDENTIAL_REFUSED, Code.UPSTREAM_UNAVAILABLE)
+
+
+class WorkspacePut(BaseModel):
+    """Which credential exports the workspace."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    credential: str = Field(max_length=100, examples=["cred_01997d3c5b7d7e3f8a1b2c3d4e5f6074"])
+
+
+class WorkspaceOut(BaseModel):
+    """A workspace that can be exported."""
+
+    gid: str
+    name: str = Field(description="As Asana tells it.")
+    credential: str
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, workspace: Workspace) -> "WorkspaceOut":
+        return cls(
+            gid=workspace.gid,
+            name=workspace.name,
+            credential=workspace.credential,
+            created_at=workspace.created_at,
+            updated_at=workspace.updated_at,
+        )
+
+
+class WorkspaceList(BaseModel):
+    items: list[WorkspaceOut]
+
+
+@router.put(
+    "/{gid}",
+    responses=ON_PUT | {201: {"model": WorkspaceOut, "description": "Registered"}},
+)
+async def put_workspace(
+    gid: WorkspaceGid, body: WorkspacePut, client: Admin, services: ServicesOf, response: Response
+) -> WorkspaceOut:
+    """Register a workspace, or give it another credential, once Asana has shown that the credential opens it.
+
+    Exports accepted before keep the credential they were accepted with.
+    """
+    workspace, is_new = await register_workspace(
+        services.sessions,
+        services.vault,
+        services.asana,
+        gid,
+        CredentialId(body.credential),
+        actor=client.actor,
+    )
+    if is_new:
+        response.status_code = status.HTTP_201_CREATED
+        response.headers["Location"] = f"/v1/workspaces/{gid}"
+    return WorkspaceOut.of(workspace)
+
+
+@router.get("", responses=problems(*ON_CALL))
+async def list_workspaces(client: ExportsReader, services: ServicesOf) -> WorkspaceList:
+    """The workspaces you have a grant for."""
+    async with services.sessions() as session:
+        return WorkspaceList(items=[WorkspaceOut.of(each) for each in await workspaces_of(session, client)])
+
+
+@router.get("/{gid}", responses=problems(*ON_CALL))
+async def get_workspace(gid: WorkspaceGid, client: ExportsReader, services: ServicesOf) -> WorkspaceOut:
+    """One workspace."""
+    async with services.sessions() as session:
+        return WorkspaceOut.of(await workspace_by_gid(session, client, gid))

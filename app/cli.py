@@ -1,0 +1,292 @@
+"""The command `asana-exports`."""
+
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import Annotated, Any, TypeVar
+
+import typer
+import uvicorn
+from pydantic import ValidationError
+from rich.console import Console
+from sqlalchemy.exc import OperationalError
+
+from app.access.clients import any_client, create_client
+from app.access.models import ALL_WORKSPACES, Kind, Priority, Scope
+from app.access.vault import VaultError
+from app.database.embedded import EmbeddedPostgresError
+from app.database.migrate import at_head
+from app.database.migrate import migrate as migrate_database
+from app.database.session import Database, UnsupportedServer, open_database
+from app.demo import DemoFailed, run_demo
+from app.local import PartFailed, against, end_with_parent, running
+from app.logs import set_up_logs
+from app.main import create_app
+from app.problems import ProblemError
+from app.sandbox import SERVICE_TOKEN
+from app.sandbox.__main__ import main as serve_sandbox
+from app.settings import Settings
+from app.worker.process import run_worker
+
+# Jobs of the sandbox take a few seconds instead of minutes, but not so few that there is nothing to watch.
+SANDBOX_OPTIONS = ("--port", "8500", "--time-scale", "20")
+
+DRAIN_SECONDS = 20
+# What a tool needs that asks for exports and fetches their files.
+CALLER = [Scope.EXPORTS_WRITE, Scope.EXPORTS_READ, Scope.ARTIFACTS_READ]
+EVERYWHERE = [ALL_WORKSPACES]
+BOTH_KINDS = list(Kind)
+
+cli = typer.Typer(
+    help="""A queue, a worker and an archive in front of Asana's export endpoints.
+
+    `demo` shows all of it in a minute. `up` is the whole service on this machine. `api`, `worker` and
+    `migrate` are its parts, for running it on many. Settings are environment variables named
+    ASANA_EXPORTS_…; the README lists them.""",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+keys = typer.Typer(help="API keys, by which internal tools use the service.", no_args_is_help=True)
+cli.add_typer(keys, name="keys")
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+class Stop(Exception):
+    """Nothing to be done until a person changes something; the message says what."""
+
+
+EXPECTED = (Stop, PartFailed, DemoFailed, EmbeddedPostgresError, UnsupportedServer, VaultError, ProblemError)
+T = TypeVar("T")
+
+
+@cli.callback()
+def root(
+    attached: Annotated[
+        bool,
+        typer.Option(hidden=True, help="End when standard input closes, as it does with the parent process."),
+    ] = False,
+) -> None:
+    if attached:
+        end_with_parent()
+
+
+@cli.command()
+def up(
+    sandbox: Annotated[
+        bool, typer.Option("--sandbox", help="Talk to a stand-in Asana, started along on port 8500.")
+    ] = False,
+) -> None:
+    """Run the whole service on this machine: database, API and worker, until Ctrl-C."""
+    _run(_up(_settings(), sandbox=sandbox))
+
+
+@cli.command()
+def api() -> None:
+    """Serve the HTTP API."""
+    _run(_serve_api(_settings()))
+
+
+@cli.command()
+def worker() -> None:
+    """Serve lanes: call Asana, follow jobs, archive files. Run as many as you like."""
+    _run(_work(_settings()))
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the database's schema to this version; safe to repeat, and for several at once."""
+    settings = _settings()
+
+    async def run() -> None:
+        async with open_database(settings) as database:
+            await migrate_database(database.engine)
+
+    _run(run())
+    err.print("The database has this version's schema.")
+
+
+@keys.command("create")
+def create_key(
+    name: Annotated[str, typer.Argument(help="Of the tool that will use the key, such as `bi`.")],
+    scope: Annotated[list[Scope], typer.Option(help="What the key may be used for; repeat.")] = CALLER,
+    workspace: Annotated[
+        list[str], typer.Option(metavar="GID", help="A workspace it may export, * for all; repeat.")
+    ] = EVERYWHERE,
+    kind: Annotated[list[Kind], typer.Option(help="An export it may ask for; repeat.")] = BOTH_KINDS,
+    highest_priority: Annotated[
+        Priority, typer.Option(help="The most urgent it may ask for.")
+    ] = Priority.HIGH,
+) -> None:
+    """Make an API key and print it. Only a hash of it is kept: it cannot be shown again."""
+    settings = _settings()
+
+    async def run() -> str:
+        async with _migrated_database(settings) as database, database.sessions.begin() as session:
+            _, key = await create_client(
+                session,
+                name,
+                scope,
+                workspaces=workspace,
+                kinds=kind,
+                highest_priority=highest_priority,
+                actor="cli",
+            )
+            return key
+
+    out.print(_run(run()), soft_wrap=True)
+
+
+@cli.command()
+def demo() -> None:
+    """Run real exports through a service of its own, against a sandbox Asana, and check what comes out."""
+    _run(run_demo(_settings(log_level="warning").data_dir / "demo", out))
+
+
+cli.command("sandbox")(serve_sandbox)
+
+
+async def _up(settings: Settings, *, sandbox: bool) -> None:
+    async with AsyncExitStack() as stack:
+        stop = stack.enter_context(_stop_signal())
+        database = await stack.enter_async_context(open_database(settings))
+        await migrate_database(database.engine)
+        variables: dict[str, str] = {}
+        if sandbox:
+            stand_in = await stack.enter_async_context(running("sandbox", *SANDBOX_OPTIONS))
+            variables = against(await stand_in.address())
+        # The API ends first, then the worker, then the sandbox: nobody meets a closed door.
+        parts = [
+            await stack.enter_async_context(running("worker", variables=variables)),
+            await stack.enter_async_context(running("api", variables=variables)),
+        ]
+        address = await parts[-1].address()
+        _greet(address, await _first_key(database), sandbox=sandbox)
+        endings = [asyncio.create_task(part.failure()) for part in parts]
+        stopping = asyncio.create_task(stop.wait())
+        done, _ = await asyncio.wait([stopping, *endings], return_when=asyncio.FIRST_COMPLETED)
+        for task in (stopping, *endings):
+            task.cancel()
+        if stopping not in done:
+            raise next(task.result() for task in endings if task in done)
+        err.print("Stopping.")
+
+
+def _greet(address: str, key: str | None, *, sandbox: bool) -> None:
+    out.print(f"\nThe service is up. Docs: [link]{address}/docs[/link]")
+    if key:
+        out.print(f"A first API key, shown this once: [bold]{key}[/bold]", soft_wrap=True)
+    else:
+        out.print("There are API keys already; `asana-exports keys create NAME` makes another.")
+    if sandbox:
+        out.print(f"The sandbox Asana has the workspaces 1001 to 1005 and takes the token {SERVICE_TOKEN}.")
+    out.print("Ctrl-C stops it; what is queued stays queued.\n")
+
+
+async def _first_key(database: Database) -> str | None:
+    async with database.sessions.begin() as session:
+        if await any_client(session):
+            return None
+        _, key = await create_client(session, "first", [Scope.ADMIN], actor="cli")
+        return key
+
+
+async def _serve_api(settings: Settings) -> None:
+    config = uvicorn.Config(
+        create_app(settings),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with (
+        socket.create_server((settings.host, settings.port), family=family, backlog=2048) as listener,
+        _stop_signal() as stop,
+    ):
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        # The socket listens already, so whoever reads the line may connect at once.
+        sys.stdout.write(f"api listening on http://{host}:{listener.getsockname()[1]}\n")
+        sys.stdout.flush()
+        server = ApiServer(config)
+        stopping = asyncio.create_task(server.stop_when(stop))
+        try:
+            await server.serve(sockets=[listener])
+        finally:
+            stopping.cancel()
+        if not server.started:
+            raise Stop("The API could not start; the log says why.")
+
+
+class ApiServer(uvicorn.Server):
+    """Told to stop by an event: uvicorn itself would end the whole process by the signal it got."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def stop_when(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self.should_exit = True
+
+
+async def _work(settings: Settings) -> None:
+    with _stop_signal() as stop:
+        async with _migrated_database(settings) as database:
+            await run_worker(settings, database, stop)
+
+
+@asynccontextmanager
+async def _migrated_database(settings: Settings) -> AsyncIterator[Database]:
+    async with open_database(settings) as database:
+        async with database.sessions() as session:
+            if not await at_head(session):
+                raise Stop("The database has another version's schema. Run `asana-exports migrate`.")
+        yield database
+
+
+@contextmanager
+def _stop_signal() -> Iterator[asyncio.Event]:
+    """An event that is set by SIGTERM or Ctrl-C."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield stop
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+def _settings(**given: Any) -> Settings:
+    try:
+        settings = Settings(**given)
+    except ValidationError as error:
+        faults = [
+            f"  {'.'.join(map(str, each['loc'])) or 'settings'}: {each['msg']}" for each in error.errors()
+        ]
+        raise SystemExit("\n".join(["asana-exports: the settings have faults:", *faults])) from None
+    set_up_logs(settings)
+    return settings
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """Do it; what a person can mend is told without a traceback."""
+    try:
+        return asyncio.run(work)
+    except EXPECTED as error:
+        raise SystemExit(f"asana-exports: {error}") from None
+    except OperationalError as error:
+        raise SystemExit(f"asana-exports: the database does not answer: {error.orig}") from None
+
+
+if __name__ == "__main__":
+    cli(prog_name="asana-exports")
