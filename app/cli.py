@@ -17,6 +17,7 @@ from sqlalchemy.exc import OperationalError
 from app.access.clients import any_client, create_client
 from app.access.models import ALL_WORKSPACES, Kind, Priority, Scope
 from app.access.vault import VaultError
+from app.api.services import open_services
 from app.database.embedded import EmbeddedPostgresError
 from app.database.migrate import at_head
 from app.database.migrate import migrate as migrate_database
@@ -184,9 +185,10 @@ def _greet(address: str, key: str | None, *, sandbox: bool) -> None:
     if key:
         out.print(f"A first API key, shown this once: [bold]{key}[/bold]", soft_wrap=True)
     else:
-        out.print("There are API keys already; `asana-exports keys create NAME` makes another.")
+        out.print(f"There are API keys already; `{sys.argv[0]} keys create NAME` makes another.")
     if sandbox:
-        out.print(f"The sandbox Asana has the workspaces 1001 to 1005 and takes the token {SERVICE_TOKEN}.")
+        out.print("The sandbox Asana has the workspaces 1001 to 1005.")
+        out.print(f"A token of its service account: [bold]{SERVICE_TOKEN}[/bold]")
     out.print("Ctrl-C stops it; what is queued stays queued.\n")
 
 
@@ -199,30 +201,26 @@ async def _first_key(database: Database) -> str | None:
 
 
 async def _serve_api(settings: Settings) -> None:
-    config = uvicorn.Config(
-        create_app(settings),
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=DRAIN_SECONDS,
-    )
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with (
-        socket.create_server((settings.host, settings.port), family=family, backlog=2048) as listener,
         _stop_signal() as stop,
+        socket.create_server((settings.host, settings.port), family=family, backlog=2048) as listener,
     ):
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        # The socket listens already, so whoever reads the line may connect at once.
-        sys.stdout.write(f"api listening on http://{host}:{listener.getsockname()[1]}\n")
-        sys.stdout.flush()
-        server = ApiServer(config)
-        stopping = asyncio.create_task(server.stop_when(stop))
-        try:
+        async with open_services(settings) as services:
+            config = uvicorn.Config(
+                create_app(services),
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=DRAIN_SECONDS,
+            )
+            host = f"[{settings.host}]" if ":" in settings.host else settings.host
+            # The socket listens already, so whoever reads the line may connect at once.
+            out.print(f"api listening on http://{host}:{listener.getsockname()[1]}", soft_wrap=True)
+            server = ApiServer(config)
+            stopping = asyncio.create_task(server.stop_when(stop))
             await server.serve(sockets=[listener])
-        finally:
             stopping.cancel()
-        if not server.started:
-            raise Stop("The API could not start; the log says why.")
 
 
 class ApiServer(uvicorn.Server):
@@ -284,6 +282,8 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(work)
     except EXPECTED as error:
         raise SystemExit(f"asana-exports: {error}") from None
+    except OSError as error:
+        raise SystemExit(f"asana-exports: {error.strerror or error}") from None
     except OperationalError as error:
         raise SystemExit(f"asana-exports: the database does not answer: {error.orig}") from None
 

@@ -7,8 +7,8 @@ import structlog
 
 from app.settings import Settings
 
-# Libraries that would tell of every request or statement.
-CHATTY = ("httpx", "httpcore", "uvicorn.access", "alembic")
+# Libraries that would tell of every request or step.
+CHATTY = ("httpx", "httpcore", "uvicorn", "alembic")
 
 
 def set_up_logs(settings: Settings) -> None:

@@ -1,48 +1,38 @@
 """The HTTP application, put together."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 
-from app.api import artifacts, credentials, exports, health, problems, workspaces
+from app.api import artifacts, credentials, exports, health, problem_pages, workspaces
 from app.api.body_limit import BodyLimitMiddleware
 from app.api.openapi import DESCRIPTION, TAGS, describe_problems
+from app.api.problems import UnexpectedErrorMiddleware, handle_problems
 from app.api.request_id import RequestIdMiddleware
-from app.api.services import open_services
-from app.settings import Settings
+from app.api.services import Services
 
 MOST_BODY_BYTES = 1 << 20
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
-    """The application; what it works with is opened at its start and closed at its end."""
-    chosen = settings or Settings()
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        async with open_services(chosen) as services:
-            yield {"services": services}
-
+def create_app(services: Services | None = None) -> FastAPI:
+    """The application on open services; without, it can only describe itself."""
     app = FastAPIOffline(
         title="Asana exports",
         version=version("asana-exports"),
         description=DESCRIPTION,
         openapi_tags=TAGS,
-        lifespan=lifespan,
         generate_unique_id_function=_operation_id,
     )
-    for room in (exports, artifacts, workspaces, credentials, health, problems):
+    app.state.services = services
+    for room in (exports, artifacts, workspaces, credentials, health, problem_pages):
         app.include_router(room.router)
-    problems.handle_problems(app)
+    handle_problems(app)
     describe_problems(app)
     # The one added last is the first to see a request.
     app.add_middleware(BodyLimitMiddleware, most=MOST_BODY_BYTES)
-    app.add_middleware(problems.UnexpectedErrorMiddleware)
+    app.add_middleware(UnexpectedErrorMiddleware)
     app.add_middleware(RequestIdMiddleware)
     return app
 

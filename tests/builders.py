@@ -1,6 +1,7 @@
 """Real rows for tests, each made by the domain's own functions where there is one."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -8,10 +9,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.access.clients import create_client
 from app.access.models import Client, Credential, CredentialState, Priority, Scope, Workspace
 from app.access.vault import Vault
+from app.artifacts.models import MEDIA_TYPE, Artifact, ArtifactState
 from app.exports.accept import Submission, accept
 from app.exports.models import Export
 from app.exports.requests import ExportRequestParameter, ResourceRequest, ResourceType
-from app.ids import new_credential_id
+from app.exports.runs import HeldArchive
+from app.ids import new_artifact_id, new_credential_id
 from app.settings import LaneScope
 
 SERVICE_TOKEN = "sandbox-service-token"
@@ -64,3 +67,21 @@ async def an_export(
         export_request_parameters=[ExportRequestParameter(resource_type=resource_type)],
     )
     return await accept(session, tenant.client, Submission(request, priority=priority), LaneScope.WORKSPACE)
+
+
+def an_artifact(archive: HeldArchive) -> Artifact:
+    """What a worker says of a file that it has stored."""
+    return Artifact(
+        id=new_artifact_id(),
+        run=archive.run,
+        state=ArtifactState.AVAILABLE,
+        key=f"1001/{archive.run}-{archive.fence}.jsonl.gz",
+        location="file:///nowhere",
+        media_type=MEDIA_TYPE,
+        sha256="0" * 64,
+        bytes=20,
+        uncompressed_bytes=0,
+        lines=0,
+        by_type={},
+        expires_at=datetime.now(UTC) + timedelta(days=1),
+    )

@@ -18,7 +18,12 @@ from app.access.vault import Vault, open_vault
 from app.database.embedded import EmbeddedPostgres
 from app.database.migrate import migrate
 from app.database.session import Database, libpq_url, open_database
+from app.sandbox.control import SandboxControl
 from app.settings import Settings
+from tests.processes import Process
+
+# A minute of the sandbox's time is a second of ours.
+SANDBOX_SCALE = 60.0
 
 # How fast an example is found says something of the machine, nothing of the code.
 hypothesis.settings.register_profile(
@@ -80,6 +85,24 @@ def sessions(database: Database) -> async_sessionmaker[AsyncSession]:
 @pytest.fixture
 def vault(settings: Settings) -> Vault:
     return open_vault(settings)
+
+
+@pytest.fixture(scope="session")
+async def fast_sandbox(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SandboxControl]:
+    """An Asana whose jobs take a third of a second to a second."""
+    options = ("--port", "0", "--time-scale", str(SANDBOX_SCALE), "--run-seconds", "20", "60")
+    log = tmp_path_factory.mktemp("sandbox") / "sandbox.log"
+    with Process(log, "sandbox", *options) as process:
+        line = await process.said("listening on")
+        with SandboxControl(line.rsplit(" ", 1)[-1]) as control:
+            yield control
+
+
+@pytest.fixture
+def sandbox(fast_sandbox: SandboxControl) -> SandboxControl:
+    """The same Asana, as if just started."""
+    fast_sandbox.reset()
+    return fast_sandbox
 
 
 def a_secret_key() -> SecretStr:

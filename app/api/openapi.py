@@ -41,4 +41,5 @@ def _mend(responses: dict[str, Any]) -> None:
     for response in responses.values():
         content = response.get("content", {})
         if MEDIA_TYPE in content:
-            content[MEDIA_TYPE] |= content.pop("application/json", {})
+            for other in content.keys() - {MEDIA_TYPE}:
+                content[MEDIA_TYPE] |= content.pop(other)

@@ -1,14 +1,13 @@
-"""Problems over HTTP (RFC 9457): the one place that knows their statuses, and the pages that explain them."""
+"""Problems over HTTP (RFC 9457): the one place that knows their statuses."""
 
 from collections.abc import Iterable
-from html import escape
 from http import HTTPStatus
 from typing import Any
 
 import structlog
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -46,7 +45,6 @@ STATUSES = {
 }
 
 log = structlog.get_logger()
-router = APIRouter(prefix="/problems", tags=["problems"])
 
 
 class FaultOut(BaseModel):
@@ -179,7 +177,9 @@ def _pointer(place: tuple[int | str, ...]) -> str:
     where, *path = place
     if where != "body":
         return f"?{path[0]}" if path else f"?{where}"
-    return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in path)
+    # Pydantic marks a fault of a mapping's key by one more step.
+    steps = [str(step) for step in path if step != "[key]"]
+    return "".join(f"/{step.replace('~', '~0').replace('/', '~1')}" for step in steps)
 
 
 async def _http_exception(request: Request, error: HTTPException) -> Response:
@@ -206,21 +206,6 @@ async def _database_error(request: Request, error: Exception) -> Response:
         Problem(Code.DATABASE_UNAVAILABLE, "The database did not answer."),
         path=request.url.path,
         retry_after=DATABASE_RETRY_AFTER,
-    )
-
-
-@router.get("/{code}", response_class=HTMLResponse, operation_id="explain_problem")
-async def explain_problem(code: Code) -> str:
-    """What a problem code means and what to do about it."""
-    explanation = EXPLANATIONS[code]
-    status = STATUSES.get(code)
-    met = f"HTTP status {status}" if status else "only in <code>error</code> of a failed export"
-    retry = "may succeed" if explanation.retryable else "will not succeed"
-    advice = escape(explanation.advice)
-    return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{code}</title>"
-        f"<h1><code>{code}</code></h1><p><b>{escape(explanation.title)}</b></p><p>{advice}</p>"
-        f"<p>Met as: {met}. The same request sent again {retry}.</p></html>"
     )
 
 

@@ -1,4 +1,4 @@
-"""What the endpoints work with, opened when the application starts."""
+"""What the endpoints work with."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -43,7 +43,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
 
 
 def services_of(request: Request) -> Services:
-    services: Services = request.state.services
+    services: Services = request.app.state.services
     return services
 
 

@@ -20,10 +20,14 @@ class UnsupportedServer(Exception):
 
 @dataclass(frozen=True)
 class Database:
-    """The engine with its pool, sessions on it, and what a connection for LISTEN of one's own needs."""
+    """The engine with its pool, sessions on it, and what a connection for LISTEN of one's own needs.
+
+    `heartbeat` has a connection to itself: a lease must not run out because the pool is busy.
+    """
 
     engine: AsyncEngine
     sessions: async_sessionmaker[AsyncSession]
+    heartbeat: async_sessionmaker[AsyncSession]
     listen_conninfo: str
 
 
@@ -49,26 +53,32 @@ async def open_database(settings: Settings) -> AsyncIterator[Database]:
 
 @asynccontextmanager
 async def _connected(settings: Settings, url: str) -> AsyncIterator[Database]:
-    # A process that is stopped in the middle of a transaction must not keep its row locks for ever.
-    patience = f"-c idle_in_transaction_session_timeout={int(settings.lease_seconds * 1000)} -c timezone=UTC"
-    engine = create_async_engine(
-        sqlalchemy_url(url),
-        pool_size=settings.database_pool_size,
-        max_overflow=0,
-        pool_pre_ping=True,
-        pool_timeout=10,
-        connect_args={"options": patience, "connect_timeout": 10, "application_name": "asana-exports"},
-    )
+    engine, single = (_engine(settings, url, size) for size in (settings.database_pool_size, 1))
     try:
         async with engine.connect() as connection:
             _check_version(int(await connection.scalar(text("SHOW server_version_num"))))
         yield Database(
             engine,
             async_sessionmaker(engine, expire_on_commit=False),
+            async_sessionmaker(single),
             libpq_url(settings.listen_database_url or url),
         )
     finally:
         await engine.dispose()
+        await single.dispose()
+
+
+def _engine(settings: Settings, url: str, connections: int) -> AsyncEngine:
+    # A process that is stopped in the middle of a transaction must not keep its row locks for ever.
+    patience = f"-c idle_in_transaction_session_timeout={int(settings.lease_seconds * 1000)} -c timezone=UTC"
+    return create_async_engine(
+        sqlalchemy_url(url),
+        pool_size=connections,
+        max_overflow=0,
+        pool_pre_ping=True,
+        pool_timeout=10,
+        connect_args={"options": patience, "connect_timeout": 10, "application_name": "asana-exports"},
+    )
 
 
 def _check_version(number: int) -> None:

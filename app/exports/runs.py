@@ -34,6 +34,9 @@ CLAIM_ARCHIVES = text("""
 """)
 
 
+DISOWN_ARCHIVES = text("UPDATE runs SET archiver = NULL WHERE archiver = :worker AND NOT id = ANY(:keep)")
+
+
 @dataclass(frozen=True)
 class HeldArchive:
     """The archiving of one run as held by one worker."""
@@ -226,6 +229,11 @@ async def claim_archives(session: AsyncSession, worker: WorkerId, most: int) -> 
     return [HeldArchive(row.id, worker, row.archive_fence) for row in rows]
 
 
+async def disown_archives(session: AsyncSession, worker: WorkerId, keep: list[RunId]) -> None:
+    """Let others archive what this worker has taken without knowing it, the answer having been lost."""
+    await session.execute(DISOWN_ARCHIVES, {"worker": worker, "keep": keep})
+
+
 async def hold_archive(session: AsyncSession, archive: HeldArchive) -> Run:
     """Lock the run if its archiving is still ours. Raises `LaneLost` otherwise."""
     run = await locked_run(session, archive.run)
@@ -241,6 +249,8 @@ async def archived(
     warnings: list[dict[str, str]],
 ) -> None:
     """The file is stored and verified: the run has succeeded."""
+    if await session.scalar(select(Artifact.id).where(Artifact.key == artifact.key)):
+        return  # committed before, and only the answer was lost
     run = await hold_archive(session, archive)
     session.add(artifact)
     await change(

@@ -31,6 +31,11 @@ UNPARK = text("""
     UPDATE lanes SET wait_reason = NULL, probes = 0
     WHERE key = :key AND fence = :fence AND (wait_reason IS NOT NULL OR probes > 0)
 """)
+# `keep` as a whole, for a worker may hold thousands.
+DISOWN = text("""
+    UPDATE lanes SET holder = NULL, next_attempt_at = now()
+    WHERE holder = :worker AND NOT key = ANY(:keep)
+""")
 HAND_OVER = text("UPDATE lanes SET holder = NULL, next_attempt_at = now() WHERE holder = :worker")
 FORGET = text("DELETE FROM workers WHERE id = :worker")
 
@@ -56,6 +61,11 @@ async def park(
 async def unpark(session: AsyncSession, lane: HeldLane) -> None:
     """The lane's head got through: nothing holds the lane as a whole any more."""
     await session.execute(UNPARK, {"key": lane.key, "fence": lane.fence})
+
+
+async def disown(session: AsyncSession, worker: WorkerId, keep: list[str]) -> int:
+    """Free the lanes a worker holds without knowing it: its claim was committed, but the answer was lost."""
+    return (await session.execute(DISOWN, {"worker": worker, "keep": keep})).rowcount  # type: ignore[attr-defined,no-any-return]
 
 
 async def hand_over(session: AsyncSession, worker: WorkerId) -> None:

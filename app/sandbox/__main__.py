@@ -56,7 +56,10 @@ def main(
         chosen = read.patched(changes)
     except ValidationError as error:
         raise typer.BadParameter(str(error)) from None
-    serve(host, port, chosen)
+    try:
+        serve(host, port, chosen)
+    except OSError as error:
+        raise SystemExit(f"the sandbox cannot listen: {error.strerror}") from None
 
 
 def _workspaces(listed: list[str]) -> dict[str, dict[str, str]]:

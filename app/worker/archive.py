@@ -8,10 +8,10 @@ from app.artifacts.fetch import DownloadPolicy, Gone, Interrupted, UrlExpired, U
 from app.artifacts.models import MEDIA_TYPE, Artifact, ArtifactState
 from app.artifacts.store import StorageFull
 from app.artifacts.verify import Corrupt, Limits, TooLarge, Verified, Verifier
-from app.asana.errors import AsanaError, Forbidden, NotFound
+from app.asana.errors import AsanaError, Forbidden, NotAuthorized, NotFound
 from app.exports.models import Run
 from app.exports.runs import HeldArchive, archive_failed, archived, hold_archive
-from app.ids import new_artifact_id
+from app.ids import RunId, new_artifact_id
 from app.lanes.lease import LaneLost
 from app.problems import Code, Problem
 from app.worker.context import Context
@@ -27,7 +27,7 @@ class Archiving:
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         self._places = asyncio.Semaphore(ctx.settings.max_archives)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], RunId] = {}
 
     @property
     def free(self) -> int:
@@ -37,13 +37,18 @@ class Archiving:
     def start(self, archive: HeldArchive) -> None:
         """Fetch in the background."""
         task = asyncio.create_task(self._work(archive), name=f"archive {archive.run}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = archive.run
+        task.add_done_callback(self._tasks.pop)
 
     @property
     def tasks(self) -> frozenset[asyncio.Task[None]]:
         """What is going on now."""
         return frozenset(self._tasks)
+
+    @property
+    def runs(self) -> list[RunId]:
+        """Whose files."""
+        return list(self._tasks.values())
 
     async def _work(self, archive: HeldArchive) -> None:
         try:
@@ -69,7 +74,11 @@ async def keep_file(ctx: Context, archive: HeldArchive) -> None:
         await ctx.write(archive_failed, archive, got)
         return
     warnings = [] if got.lines else [{"code": "empty_result", "detail": "Asana exported no objects."}]
-    await ctx.write(archived, archive, _artifact(ctx, run, key, got), warnings)
+    try:
+        await ctx.write(archived, archive, _artifact(ctx, run, key, got), warnings)
+    except LaneLost:
+        await ctx.store.delete(key)
+        raise
     log.info("run.archived", run=run.id, lines=got.lines, bytes=got.bytes, sha256=got.sha256)
 
 
@@ -79,8 +88,9 @@ async def _fetched(ctx: Context, run: Run, key: str) -> Verified | Problem:
     began = ctx.clock.monotonic()
     while True:
         pause = None
+        waited = ctx.clock.monotonic() - began
         try:
-            return await _fetch_once(ctx, run, key, waited=ctx.clock.monotonic() - began)
+            return await _fetch_once(ctx, run, key, waited)
         except Corrupt as error:
             damaged += 1
             log.warning("archive.corrupt", run=run.id, error=str(error), times=damaged)
@@ -88,23 +98,35 @@ async def _fetched(ctx: Context, run: Run, key: str) -> Verified | Problem:
                 return Problem(Code.ARTIFACT_CORRUPT, f"Fetched {damaged} times; the last time: {error}.")
         except HOPELESS as error:
             return Problem(_code(error), f"The file of job {run.asana_job}: {error}")
-        except Interrupted as error:
-            log.info("archive.interrupted", run=run.id, error=str(error))
-            pause = error.retry_after
-        except (UrlExpired, StorageFull, AsanaError) as error:
+        except (Interrupted, UrlExpired, StorageFull, AsanaError) as error:
             log.warning("archive.waits", run=run.id, error=f"{type(error).__name__}: {error}")
+            if given_up := await _given_up(ctx, run, error, waited):
+                return given_up
+            pause = error.retry_after if isinstance(error, Interrupted) else None
         await ctx.clock.sleep(ctx.backoff(tries) if pause is None else pause)
         tries += 1
 
 
-async def _fetch_once(ctx: Context, run: Run, key: str, *, waited: float) -> Verified:
+async def _given_up(ctx: Context, run: Run, error: Exception, waited: float) -> Problem | None:
+    """What to fail with when waiting has lasted too long; networks and disks are waited for without end."""
+    match error:
+        case NotAuthorized():
+            return await ctx.upstream.given_up(run.credential, ctx.settings.credential_repair_seconds)
+        case UrlExpired() if waited > ctx.settings.run_limit_seconds:
+            detail = f"Fresh addresses were refused for {waited:.0f} seconds: {error}."
+            return Problem(Code.UPSTREAM_ARTIFACT_EXPIRED, detail)
+        case _:
+            return None
+
+
+async def _fetch_once(ctx: Context, run: Run, key: str, waited: float) -> Verified:
     settings = ctx.settings
     job = await ctx.upstream.job(run)
     url = job.export.download_url if job.export else None
     if url is None and waited > settings.url_wait_seconds:
         raise Gone("Asana reports success but offers no address for it")
     if url is None:
-        raise Interrupted("no address yet", retry_after=settings.poll_min_seconds)
+        raise Interrupted("no address yet")
     return await fetch(
         ctx.downloads,
         url,

@@ -8,6 +8,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 import httpx
 import structlog
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.artifacts.store import LocalStore
@@ -18,6 +19,8 @@ from app.worker.upstream import Upstream
 
 P = ParamSpec("P")
 T = TypeVar("T")
+# What may be wrong with the database or the way to it; `is_passing` tells these from faults of our own.
+UNAVAILABLE = (DBAPIError, PoolTimeout)
 
 log = structlog.get_logger()
 
@@ -52,10 +55,10 @@ class Context:
             try:
                 async with self.sessions.begin() as session:
                     return await step(session, *args, **kwargs)
-            except DBAPIError as error:
+            except UNAVAILABLE as error:
                 if not is_passing(error):
                     raise
-                log.warning("database.unavailable", error=str(error.orig), tries=tries)
+                log.warning("database.unavailable", error=first_line(error), tries=tries)
             await self.clock.sleep(self.backoff(tries, least=0.1, most=2.0))
             tries += 1
 
@@ -66,13 +69,21 @@ class Context:
         return min(longest, first * 2.0 ** min(tries, 30)) * self.random.uniform(0.5, 1.0)
 
 
-def is_passing(error: DBAPIError) -> bool:
+def is_passing(error: DBAPIError | PoolTimeout) -> bool:
     """Whether the database may answer the same statement another time.
 
-    True for lost connections, and for classes 08, 25P03, 40, 53, 55 and 57 of PostgreSQL's error codes
-    (connection, idle in transaction, rollback, resources, lock, intervention by the operator).
+    True for lost connections, a busy pool, and for classes 08, 25P03, 40, 53, 55 and 57 of PostgreSQL's error
+    codes (connection, idle in transaction, rollback, resources, lock, intervention by the operator).
     """
+    if isinstance(error, PoolTimeout):
+        return True
     code = getattr(error.orig, "sqlstate", None)
     if error.connection_invalidated or code is None:
         return True
     return code[:2] in {"08", "40", "53", "55", "57"} or code == "25P03"
+
+
+def first_line(error: Exception) -> str:
+    """An error for the log, without the statement and its parameters."""
+    said = str(getattr(error, "orig", None) or error)
+    return f"{type(error).__name__}: {said}".splitlines()[0]

@@ -108,11 +108,8 @@ async def _token_refused(ctx: Context, lane: HeldLane, run: Run) -> Unsuccessful
     """The job goes on at Asana: keep the slot and wait for a new token, but not for ever."""
     if run.wait_reason is None:
         await _wait_for_token(ctx, lane, run, WaitReason.CREDENTIAL_INVALID)
-    invalid_for = await ctx.upstream.invalid_for(run.credential)
-    if invalid_for is None or invalid_for < ctx.settings.credential_repair_seconds:
-        return None
-    detail = f"The token has been invalid for {invalid_for:.0f} seconds and was not replaced."
-    return Unsuccessful(Problem(Code.CREDENTIAL_REVOKED, detail), again=False)
+    given_up = await ctx.upstream.given_up(run.credential, ctx.settings.credential_repair_seconds)
+    return Unsuccessful(given_up, again=False) if given_up else None
 
 
 async def _wait_for_token(ctx: Context, lane: HeldLane, run: Run, reason: WaitReason | None) -> None:

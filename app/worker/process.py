@@ -10,22 +10,21 @@ from random import Random
 import httpx
 import psycopg
 import structlog
-from sqlalchemy.exc import DBAPIError
 
 from app.access.vault import open_vault
 from app.artifacts.store import LocalStore
 from app.asana.client import AsanaClient
 from app.clock import Clock, SystemClock
 from app.database.session import Database
-from app.exports.runs import claim_archives
+from app.exports.runs import claim_archives, disown_archives
 from app.ids import CredentialId, new_worker_id
 from app.lanes.claim import HeldLane, claim_lanes, rescue_lanes
 from app.lanes.lease import LaneLost, LeaseLost, beat, register_worker
 from app.lanes.notifications import CREDENTIALS, LANES, listen
-from app.lanes.release import hand_over
+from app.lanes.release import disown, hand_over
 from app.settings import Settings
 from app.worker.archive import Archiving
-from app.worker.context import Context
+from app.worker.context import UNAVAILABLE, Context, first_line
 from app.worker.lane import serve
 from app.worker.lease import Lease
 from app.worker.sweep import sweep
@@ -81,6 +80,8 @@ class WorkerProcess:
         self._wake = asyncio.Event()
         self._archiving = Archiving(ctx)
         self._lanes: dict[str, asyncio.Task[None]] = {}
+        # Whether a claim may have been committed without our hearing of it.
+        self._unsure = False
 
     async def run(self) -> None:
         """Work until told to stop, or until the lease is lost; in both cases nothing of it goes on."""
@@ -114,16 +115,16 @@ class WorkerProcess:
 
     async def _beat(self) -> None:
         """Renew the lease; ends by `LeaseLost` when that has not worked for as long as the lease lasts."""
-        ctx = self._ctx
+        ctx, heartbeat = self._ctx, self._database.heartbeat
         while True:
             await ctx.clock.sleep(min(ctx.settings.beat_seconds, max(ctx.lease.remaining, 0)))
             sent_at = ctx.clock.monotonic()
             try:
-                async with asyncio.timeout(max(ctx.lease.remaining, 0)), ctx.sessions.begin() as session:
+                async with asyncio.timeout(max(ctx.lease.remaining, 0)), heartbeat.begin() as session:
                     await beat(session, ctx.lease.worker, ctx.settings.lease_seconds)
                 ctx.lease.renewed(sent_at)
-            except (DBAPIError, TimeoutError) as error:
-                log.warning("worker.beat_failed", worker=ctx.lease.worker, error=str(error))
+            except (*UNAVAILABLE, TimeoutError) as error:
+                log.warning("worker.beat_failed", worker=ctx.lease.worker, error=first_line(error))
                 if ctx.lease.remaining <= 0:
                     raise LeaseLost(ctx.lease.worker) from error
                 await ctx.clock.sleep(min(0.5, ctx.lease.remaining))
@@ -136,9 +137,9 @@ class WorkerProcess:
             self._wake.clear()
             try:
                 full = await self._claim_once()
-            except DBAPIError as error:
-                log.warning("worker.claim_failed", error=str(error.orig))
-                full = False
+            except UNAVAILABLE as error:
+                log.warning("worker.claim_failed", error=first_line(error))
+                full, self._unsure = False, True
             if not full:
                 pause = ctx.settings.idle_poll_seconds * ctx.random.uniform(0.5, 1.0)
                 await self._woken_within(pause)
@@ -148,10 +149,14 @@ class WorkerProcess:
         ctx = self._ctx
         room = min(CLAIM_BATCH, ctx.settings.max_lanes - len(self._lanes))
         async with ctx.sessions.begin() as session:
+            if self._unsure:
+                await disown(session, ctx.lease.worker, list(self._lanes))
+                await disown_archives(session, ctx.lease.worker, self._archiving.runs)
             if rescued := await rescue_lanes(session):
                 log.warning("lanes.rescued", lanes=rescued)
             lanes = await claim_lanes(session, ctx.lease.worker, room) if room > 0 else []
             archives = await claim_archives(session, ctx.lease.worker, self._archiving.free)
+        self._unsure = False
         for lane in lanes:
             self._serve(lane)
         for archive in archives:
@@ -210,8 +215,8 @@ class WorkerProcess:
             await self._ctx.clock.sleep(SWEEP_SECONDS * self._ctx.random.uniform(0.5, 1.0))
             try:
                 await sweep(self._ctx)
-            except DBAPIError as error:
-                log.warning("worker.sweep_failed", error=str(error.orig))
+            except UNAVAILABLE as error:
+                log.warning("worker.sweep_failed", error=first_line(error))
 
     async def _leave(self, duties: list[asyncio.Task[None]], beating: asyncio.Task[None]) -> None:
         """Stop everything, then give the lanes away; the beat goes on until nothing is worked on any more."""
@@ -223,8 +228,8 @@ class WorkerProcess:
             try:
                 async with asyncio.timeout(ctx.lease.remaining), ctx.sessions.begin() as session:
                     await hand_over(session, ctx.lease.worker)
-            except (DBAPIError, TimeoutError) as error:
-                log.warning("worker.hand_over_failed", error=str(error))
+            except (*UNAVAILABLE, TimeoutError) as error:
+                log.warning("worker.hand_over_failed", error=first_line(error))
         log.info("worker.stopped", worker=ctx.lease.worker, lanes=lanes)
 
 

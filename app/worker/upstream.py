@@ -21,6 +21,7 @@ from app.events.log import EventType, record
 from app.exports.models import Run
 from app.ids import CredentialId
 from app.lanes.notifications import CREDENTIALS, notify
+from app.problems import Code, Problem
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -31,7 +32,6 @@ class KnownCredential:
     """A credential as last read from the database."""
 
     token: SecretStr
-    state: CredentialState
     invalid_since: datetime | None
     updated_at: datetime
 
@@ -77,12 +77,16 @@ class Upstream:
             raise ValueError(f"{run.id} has no job yet")
         return await self._call(run.credential, lambda token: self._asana.get_job(token, job))
 
-    async def invalid_for(self, credential: CredentialId) -> float | None:
-        """Seconds for which the credential has been known as invalid; None while it is valid."""
+    async def given_up(self, credential: CredentialId, after: float) -> Problem | None:
+        """What to fail with once the credential has been invalid for so many seconds; None until then."""
         known = await self._credential(credential)
-        if known.state is CredentialState.VALID or known.invalid_since is None:
+        if known.invalid_since is None:
             return None
-        return (self._clock.now() - known.invalid_since).total_seconds()
+        seconds = (self._clock.now() - known.invalid_since).total_seconds()
+        if seconds < after:
+            return None
+        detail = f"The token has been invalid for {seconds:.0f} seconds and was not replaced."
+        return Problem(Code.CREDENTIAL_REVOKED, detail)
 
     def forget(self, credential: CredentialId) -> None:
         """The credential has changed: read it again before the next call."""
@@ -121,7 +125,7 @@ class Upstream:
             if limited_for and limited_for > 0:
                 self._budget(credential).hold_for(float(limited_for))
             self._known[credential] = KnownCredential(
-                self._vault.decrypt(row.token), row.state, row.invalid_since, row.updated_at
+                self._vault.decrypt(row.token), row.invalid_since, row.updated_at
             )
         return self._known[credential]
 

@@ -3,21 +3,33 @@
 import asyncio
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.access.models import Priority
 from app.access.vault import Vault
+from app.events.log import Event, EventType
 from app.exports.models import Export, Phase, Run, Status
-from app.exports.runs import next_run, put_back, slot_refused, submitted, try_again_later
+from app.exports.runs import (
+    HeldArchive,
+    archived,
+    claim_archives,
+    disown_archives,
+    free_slot,
+    next_run,
+    put_back,
+    slot_refused,
+    submitted,
+    try_again_later,
+)
 from app.exports.states import change, locked_run
 from app.ids import LaneKey, WorkerId, new_worker_id
 from app.lanes.claim import HeldLane, claim_lanes, rescue_lanes
 from app.lanes.lease import LaneLost, LeaseLost, beat, hold, register_worker
 from app.lanes.models import Lane, WaitReason
-from app.lanes.release import hand_over
-from tests.builders import Tenant, a_tenant, an_export
+from app.lanes.release import disown, hand_over
+from tests.builders import Tenant, a_tenant, an_artifact, an_export
 
 Sessions = async_sessionmaker[AsyncSession]
 
@@ -204,6 +216,88 @@ async def test_a_refused_slot_keeps_place_and_attempt_and_lets_the_lane_wait(
         waiting = await session.get_one(Lane, LaneKey(tenant.workspace))
     assert (after.status, after.attempt, after.queued_at) == (Status.QUEUED, 1, run.queued_at)
     assert (waiting.wait_reason, waiting.probes, waiting.holder) == (WaitReason.UPSTREAM_SLOT_BUSY, 1, None)
+
+
+async def test_probing_a_taken_slot_again_is_no_news_to_the_callers(
+    sessions: Sessions, tenant: Tenant
+) -> None:
+    export = await queued(sessions, tenant)
+    (lane,) = await claimed(sessions, await a_worker(sessions))
+
+    async def probed() -> int:
+        run = await started(sessions, lane)
+        assert run is not None
+        async with sessions.begin() as session:
+            await slot_refused(session, lane, run.id, lambda _: 0)
+        async with sessions() as session:
+            seen = await session.get_one(Export, export.id)
+            assert (seen.status, seen.started_at) == (Status.QUEUED, None)
+            return seen.version
+
+    first, *later = [await probed() for _ in range(4)]
+    assert later == [first] * 3
+    run = await started(sessions, lane)
+    assert run is not None
+    async with sessions.begin() as session:
+        await submitted(session, lane, run.id, "1", None)
+    async with sessions() as session:
+        seen = await session.get_one(Export, export.id)
+        story = await session.scalars(select(Event.type).where(Event.export == export.id).order_by(Event.seq))
+        assert (seen.status, seen.version) == (Status.RUNNING, first + 1)
+        assert seen.started_at is not None
+        assert list(story) == ["export.created", "export.progressed", "export.progressed", "export.started"]
+
+
+async def test_a_claim_whose_answer_was_lost_is_given_back(sessions: Sessions, tenant: Tenant) -> None:
+    await queued(sessions, tenant)
+    worker, other = await a_worker(sessions), await a_worker(sessions)
+    (lane,) = await claimed(sessions, worker)
+    async with sessions.begin() as session:
+        assert await disown(session, worker, [lane.key]) == 0
+    assert await claimed(sessions, other) == []
+    async with sessions.begin() as session:
+        assert await disown(session, worker, []) == 1
+    (again,) = await claimed(sessions, other)
+    assert (again.key, again.fence) == (lane.key, lane.fence + 1)
+
+
+async def test_success_is_told_once_though_its_answer_was_lost(sessions: Sessions, tenant: Tenant) -> None:
+    export = await queued(sessions, tenant)
+    archive = await archiving(sessions, export)
+    for _ in range(2):
+        async with sessions.begin() as session:
+            await archived(session, archive, an_artifact(archive), [])
+    async with sessions() as session:
+        seen = await session.get_one(Export, export.id)
+        told = select(Event).where(Event.export == export.id, Event.type == EventType.EXPORT_SUCCEEDED)
+        assert seen.status is Status.SUCCEEDED
+        assert len(list(await session.scalars(told))) == 1
+
+
+async def test_what_was_taken_over_is_not_archived_twice(sessions: Sessions, tenant: Tenant) -> None:
+    first = await archiving(sessions, await queued(sessions, tenant))
+    other = await a_worker(sessions)
+    async with sessions.begin() as session:
+        assert await claim_archives(session, other, 10) == []
+        await disown_archives(session, first.worker, [])
+        (second,) = await claim_archives(session, other, 10)
+    with pytest.raises(LaneLost):
+        async with sessions.begin() as session:
+            await archived(session, first, an_artifact(first), [])
+    async with sessions.begin() as session:
+        await archived(session, second, an_artifact(second), [])
+
+
+async def archiving(sessions: Sessions, export: Export) -> HeldArchive:
+    """Its job has ended well, and the worker that followed it is about to fetch the file."""
+    (lane,) = await claimed(sessions, await a_worker(sessions))
+    run = await started(sessions, lane)
+    assert run is not None
+    async with sessions.begin() as session:
+        await submitted(session, lane, run.id, "1", None)
+        archive = await free_slot(session, lane, run.id, data_from=None, data_to=None, warnings=[])
+    assert archive is not None
+    return archive
 
 
 async def test_new_work_does_not_hurry_a_lane_whose_slot_is_taken(sessions: Sessions, tenant: Tenant) -> None:

@@ -19,10 +19,7 @@ from app.sandbox.control import SandboxControl
 from app.settings import LaneScope, Settings
 from tests.builders import Tenant, a_tenant, another_workspace
 from tests.conftest import a_secret_key
-from tests.system.processes import Process, until
-
-# A minute of the sandbox's time is a second of ours.
-SCALE = 60.0
+from tests.processes import Process, until
 
 
 @dataclass
@@ -107,24 +104,6 @@ class Service:
 
 
 WORKSPACES = ("1001", "1002", "1003", "1004", "1005")
-
-
-@pytest.fixture(scope="session")
-async def running_sandbox(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SandboxControl]:
-    """An Asana whose jobs take a third of a second to a second."""
-    options = ("--port", "0", "--time-scale", str(SCALE), "--run-seconds", "20", "60")
-    log = tmp_path_factory.mktemp("sandbox") / "sandbox.log"
-    with Process(log, "sandbox", *options) as process:
-        line = await process.said("listening on")
-        with SandboxControl(line.rsplit(" ", 1)[-1]) as control:
-            yield control
-
-
-@pytest.fixture
-def sandbox(running_sandbox: SandboxControl) -> SandboxControl:
-    """The same Asana, as if just started."""
-    running_sandbox.reset()
-    return running_sandbox
 
 
 @pytest.fixture

@@ -1,0 +1,107 @@
+"""The API as it is served: a real HTTP server on a free port, on a database of its own, without workers."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from app.access.clients import create_client
+from app.access.models import Kind, Priority, Scope
+from app.access.vault import Vault
+from app.api.services import open_services
+from app.cli import ApiServer
+from app.main import create_app
+from app.sandbox.control import SandboxControl
+from app.settings import Settings
+from tests.builders import Tenant, a_tenant
+
+TASKS: dict[str, Any] = {"workspace": "1001", "export_request_parameters": [{"resource_type": "task"}]}
+PROJECT: dict[str, Any] = {"workspace": "1001", "parent": "10012001"}
+
+
+@dataclass
+class Api:
+    """A served API, and callers of it."""
+
+    url: str
+    settings: Settings
+    sessions: async_sessionmaker[AsyncSession]
+    stack: AsyncExitStack
+    tenant: Tenant
+    callers: int = field(default=0)
+
+    async def anybody(self, **headers: str) -> httpx.AsyncClient:
+        """A caller without a key."""
+        client = httpx.AsyncClient(base_url=self.url, headers=headers, trust_env=False, timeout=30)
+        return await self.stack.enter_async_context(client)
+
+    async def with_key(self, key: str) -> httpx.AsyncClient:
+        return await self.anybody(Authorization=f"Bearer {key}")
+
+    async def caller(
+        self,
+        *scopes: Scope,
+        workspaces: Sequence[str] = ("*",),
+        kinds: Sequence[Kind] = tuple(Kind),
+        highest_priority: Priority = Priority.URGENT,
+    ) -> httpx.AsyncClient:
+        """A new client that may do so much."""
+        self.callers += 1
+        async with self.sessions.begin() as session:
+            _, key = await create_client(
+                session,
+                f"caller {self.callers}",
+                scopes or [Scope.EXPORTS_WRITE, Scope.EXPORTS_READ, Scope.ARTIFACTS_READ],
+                workspaces=workspaces,
+                kinds=kinds,
+                highest_priority=highest_priority,
+                actor="test",
+            )
+        return await self.with_key(key)
+
+    async def admin(self) -> httpx.AsyncClient:
+        return await self.with_key(self.tenant.key)
+
+
+@asynccontextmanager
+async def served(settings: Settings) -> AsyncIterator[str]:
+    """The address of the application while it is served."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        async with open_services(settings) as services:
+            server = ApiServer(uvicorn.Config(create_app(services), log_config=None, access_log=False))
+            serving = asyncio.create_task(server.serve(sockets=[listener]))
+            try:
+                yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+            finally:
+                server.should_exit = True
+                await serving
+
+
+@pytest.fixture
+async def api(
+    settings: Settings, sessions: async_sessionmaker[AsyncSession], vault: Vault, sandbox: SandboxControl
+) -> AsyncIterator[Api]:
+    """The workspace 1001 is registered; `tenant` is a client with every right."""
+    async with sessions.begin() as session:
+        tenant = await a_tenant(session, vault)
+    told = settings.model_copy(update={"asana_url": sandbox.api_url})
+    async with served(told) as url, AsyncExitStack() as stack:
+        yield Api(url, told, sessions, stack, tenant)
+
+
+@pytest.fixture
+async def caller(api: Api) -> httpx.AsyncClient:
+    """An ordinary tool: it asks for exports and fetches files."""
+    return await api.caller()
+
+
+@pytest.fixture
+async def admin(api: Api) -> httpx.AsyncClient:
+    return await api.admin()

@@ -1,0 +1,85 @@
+"""Tokens go in, and never come out."""
+
+import httpx
+import pytest
+from sqlalchemy import select
+
+from app.access.models import Credential, CredentialState
+from app.access.vault import open_vault
+from app.events.log import Event
+from app.sandbox.control import SandboxControl
+from app.sandbox.faults import Call, FaultKind
+from tests.api.conftest import Api
+from tests.builders import SERVICE_TOKEN
+
+NEW = {"name": "another", "token": SERVICE_TOKEN}
+
+
+async def test_a_token_is_stored_once_asana_has_told_whose_it_is(api: Api, admin: httpx.AsyncClient) -> None:
+    response = await admin.post("/v1/credentials", json=NEW)
+    credential = response.json()
+    assert response.status_code == 201
+    assert response.headers["Location"] == f"/v1/credentials/{credential['id']}"
+    assert (credential["state"], credential["asana_user_name"]) == ("valid", "service")
+    assert (await admin.get(response.headers["Location"])).json() == credential
+    assert credential in (await admin.get("/v1/credentials")).json()["items"]
+    async with api.sessions() as session:
+        kept = await session.get_one(Credential, credential["id"])
+        events = list(await session.scalars(select(Event).where(Event.credential == credential["id"])))
+    assert SERVICE_TOKEN.encode() not in kept.token
+    assert open_vault(api.settings).decrypt(kept.token).get_secret_value() == SERVICE_TOKEN
+    assert [event.type for event in events] == ["credential.registered"]
+    assert SERVICE_TOKEN not in f"{response.text}{events[0].data}{kept!r}"
+
+
+async def test_a_token_that_asana_refuses_is_not_stored(admin: httpx.AsyncClient) -> None:
+    refused = await admin.post("/v1/credentials", json=NEW | {"token": "not-a-token"})
+    assert (refused.status_code, refused.json()["code"]) == (422, "credential-refused")
+    assert "Not Authorized" in refused.json()["detail"]
+    assert "not-a-token" not in refused.text
+    assert len((await admin.get("/v1/credentials")).json()["items"]) == 1
+
+
+@pytest.mark.parametrize("kind", [FaultKind.STATUS, FaultKind.DROP_BEFORE])
+async def test_asana_out_of_reach_is_not_a_refusal(
+    admin: httpx.AsyncClient, sandbox: SandboxControl, kind: FaultKind
+) -> None:
+    sandbox.add_fault(Call.ME, kind)
+    response = await admin.post("/v1/credentials", json=NEW)
+    assert (response.status_code, response.json()["code"]) == (503, "upstream-unavailable")
+    assert response.headers["Retry-After"] == "30"
+
+
+async def test_a_name_is_given_once(admin: httpx.AsyncClient) -> None:
+    assert (await admin.post("/v1/credentials", json=NEW)).status_code == 201
+    again = await admin.post("/v1/credentials", json=NEW)
+    assert (again.status_code, again.json()["code"]) == (409, "conflict")
+
+
+@pytest.mark.parametrize("token", ["", "a b", "a\r\nX-Evil: 1", "ключ", "x" * 1001])
+async def test_a_token_that_no_header_can_carry_is_refused(admin: httpx.AsyncClient, token: str) -> None:
+    refused = await admin.post("/v1/credentials", json=NEW | {"token": token})
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/token")
+    assert not token or token not in refused.text
+
+
+async def test_a_replaced_token_makes_an_invalid_credential_valid(
+    api: Api, admin: httpx.AsyncClient, sandbox: SandboxControl
+) -> None:
+    async with api.sessions.begin() as session:
+        credential = await session.get_one(Credential, api.tenant.credential)
+        credential.state = CredentialState.INVALID
+    sandbox.add_token("rotated-token", "service")
+    answer = await admin.put(f"/v1/credentials/{api.tenant.credential}", json={"token": "rotated-token"})
+    assert (answer.status_code, answer.json()["state"]) == (200, "valid")
+    async with api.sessions() as session:
+        kept = await session.get_one(Credential, api.tenant.credential)
+    assert open_vault(api.settings).decrypt(kept.token).get_secret_value() == "rotated-token"
+
+
+async def test_an_unknown_credential_is_not_found(admin: httpx.AsyncClient) -> None:
+    for answer in (
+        await admin.get("/v1/credentials/cred_0"),
+        await admin.put("/v1/credentials/cred_0", json={"token": SERVICE_TOKEN}),
+    ):
+        assert (answer.status_code, answer.json()["code"]) == (404, "not-found")

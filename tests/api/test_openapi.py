@@ -1,0 +1,76 @@
+"""The description of the API, and its pages."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from app.main import create_app
+from app.problems import Code
+from tests.api.conftest import Api
+
+DOCUMENT: dict[str, Any] = create_app().openapi()
+
+
+def operations() -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, methods in DOCUMENT["paths"].items():
+        for method, operation in methods.items():
+            yield f"{method.upper()} {path}", operation
+
+
+OPERATIONS = dict(operations())
+
+
+def test_operations_have_short_names_of_their_own() -> None:
+    names = [operation["operationId"] for operation in OPERATIONS.values()]
+    assert DOCUMENT["openapi"].startswith("3.1")
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"[a-z_]+", name) for name in names)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_an_operation_is_described(name: str) -> None:
+    operation = OPERATIONS[name]
+    assert operation["summary"]
+    assert operation["description"]
+    assert set(operation["tags"]) <= {tag["name"] for tag in DOCUMENT["tags"]}
+    if name.split()[1].startswith("/v1"):
+        assert operation["security"]
+        assert {"401", "403", "404", "422", "503"} <= set(operation["responses"])
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_errors_are_declared_as_problems_with_examples(name: str) -> None:
+    for status, response in OPERATIONS[name]["responses"].items():
+        if status < "400" or name == "GET /readyz":
+            continue
+        assert list(response["content"]) == ["application/problem+json"]
+        problem = response["content"]["application/problem+json"]
+        assert problem["schema"] == {"$ref": "#/components/schemas/ProblemOut"}
+        for code, example in problem["examples"].items():
+            assert example["value"]["code"] == code in set(Code)
+            assert str(example["value"]["status"]) == status
+
+
+def test_bodies_have_examples() -> None:
+    for name, operation in OPERATIONS.items():
+        if "requestBody" in operation:
+            schema = operation["requestBody"]["content"]["application/json"]["schema"]
+            model = DOCUMENT["components"]["schemas"][schema["$ref"].rsplit("/", 1)[-1]]
+            fields = model["properties"].values()
+            assert "examples" in model or all("examples" in field for field in fields), name
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+async def test_the_docs_need_nothing_from_elsewhere(api: Api, path: str) -> None:
+    nobody = await api.anybody()
+    page = await nobody.get(path)
+    assert page.status_code == 200
+    sources = re.findall(r'(?:src|href)\s*=\s*"([^"]+)"', page.text) + re.findall(
+        r"url: '([^']+)'", page.text
+    )
+    assert len(sources) >= 2
+    for source in sources:
+        assert source.startswith("/"), source
+        assert (await nobody.get(source)).status_code == 200

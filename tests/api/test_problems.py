@@ -1,0 +1,124 @@
+"""Every error is a problem document, whatever causes it."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+import httpx
+import psycopg
+import pytest
+from psycopg import sql
+from sqlalchemy import make_url, text
+
+from app.api.problems import STATUSES
+from app.database.session import libpq_url
+from app.problems import EXPLANATIONS, Code
+from app.settings import Settings
+from tests.api.conftest import TASKS, Api
+
+JSON = {"Content-Type": "application/json"}
+
+
+async def problem(response: httpx.Response, status: int, code: str) -> dict[str, object]:
+    assert response.status_code == status, response.text
+    assert response.headers["Content-Type"] == "application/problem+json"
+    document: dict[str, object] = response.json()
+    assert document["code"] == code
+    assert document["status"] == status
+    assert document["type"] == f"/problems/{code}"
+    assert document["request_id"] == response.headers["X-Request-Id"]
+    return document
+
+
+@pytest.mark.parametrize("code", list(Code))
+async def test_every_code_is_explained_on_a_page_of_its_own(api: Api, code: Code) -> None:
+    page = await (await api.anybody()).get(f"/problems/{code}")
+    assert page.status_code == 200
+    assert code in page.text
+    assert EXPLANATIONS[code].advice[:20] in page.text
+
+
+def test_every_code_that_answers_a_request_has_its_status() -> None:
+    only_of_exports = {code for code in Code if code not in STATUSES}
+    assert all(
+        str(code).startswith(("upstream", "credential", "artifact", "download", "run"))
+        for code in only_of_exports
+    )
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[1", b"\xff\xfe", b'{"workspace": NaN', b"[" * 100_000, b'{"a":' * 50_000]
+)
+async def test_a_body_that_is_no_json(caller: httpx.AsyncClient, body: bytes) -> None:
+    response = await caller.post("/v1/exports/resource", content=body, headers=JSON)
+    if body:
+        await problem(response, 400, "malformed-json")
+    else:
+        await problem(response, 422, "validation-failed")
+
+
+async def test_a_body_of_another_type_or_shape(caller: httpx.AsyncClient) -> None:
+    for body in (b"[]", b'"text"', b"1"):
+        response = await caller.post("/v1/exports/resource", content=body, headers=JSON)
+        await problem(response, 422, "validation-failed")
+    form = await caller.post("/v1/exports/resource", data={"workspace": "1001"})
+    await problem(form, 422, "validation-failed")
+
+
+async def test_a_body_without_end_is_not_read(caller: httpx.AsyncClient) -> None:
+    told = await caller.post("/v1/exports/resource", content=b" " * (2 << 20), headers=JSON)
+    await problem(told, 413, "body-too-large")
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(64):
+            yield b" " * (1 << 16)
+
+    untold = await caller.post("/v1/exports/resource", content=pieces(), headers=JSON)
+    await problem(untold, 413, "body-too-large")
+
+
+async def test_a_path_or_method_that_is_not_there(caller: httpx.AsyncClient) -> None:
+    await problem(await caller.get("/v1/nothing"), 404, "not-found")
+    refused = await caller.delete("/v1/exports")
+    await problem(refused, 405, "method-not-allowed")
+    assert "GET" in refused.headers["Allow"]
+    await problem(await caller.get("/problems/made-up"), 404, "not-found")
+
+
+async def test_the_callers_request_id_is_kept_if_it_is_sane(api: Api) -> None:
+    nobody = await api.anybody()
+    for given, kept in {"abc-1": True, "a b": False, "x" * 200: False}.items():
+        answer = await nobody.get("/healthz", headers={"X-Request-Id": given})
+        assert (answer.headers["X-Request-Id"] == given) is kept
+
+
+async def test_a_mistake_of_ours_is_a_problem_too(api: Api, admin: httpx.AsyncClient) -> None:
+    """The database loses a column behind the application's back."""
+    async with api.sessions.begin() as session:
+        await session.execute(text("ALTER TABLE exports RENAME labels TO lost"))
+    document = await problem(await admin.get("/v1/exports"), 500, "internal-error")
+    assert "labels" not in str(document)
+    await problem(await admin.post("/v1/exports/resource", json=TASKS), 500, "internal-error")
+
+
+async def test_a_database_that_is_away_is_said_so(api: Api, postgres_url: str) -> None:
+    nobody, admin = await api.anybody(), await api.admin()
+    with cut_off(api.settings, postgres_url):
+        response = await admin.get("/v1/exports")
+        await problem(response, 503, "database-unavailable")
+        assert response.headers["Retry-After"] == "5"
+        ready = await nobody.get("/readyz")
+        assert (ready.status_code, ready.json()["database"]) == (503, False)
+        assert (await nobody.get("/healthz")).status_code == 200
+    assert (await admin.get("/v1/exports")).status_code == 200
+
+
+@contextmanager
+def cut_off(settings: Settings, postgres_url: str) -> Iterator[None]:
+    """The database ends all its connections and takes no new ones, as when PostgreSQL is stopped."""
+    name = make_url(settings.database_url or "").database or ""
+    allow = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
+    with psycopg.connect(libpq_url(postgres_url), autocommit=True) as admin:
+        admin.execute(allow.format(sql.Identifier(name), sql.SQL("false")))
+        admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+        yield
+        admin.execute(allow.format(sql.Identifier(name), sql.SQL("true")))

@@ -1,0 +1,52 @@
+"""Which workspaces can be exported, and by which credential."""
+
+import httpx
+
+from app.sandbox.control import SandboxControl
+from tests.api.conftest import Api
+
+
+async def test_a_workspace_is_registered_once_asana_has_shown_it(api: Api, admin: httpx.AsyncClient) -> None:
+    body = {"credential": api.tenant.credential}
+    first = await admin.put("/v1/workspaces/1002", json=body)
+    again = await admin.put("/v1/workspaces/1002", json=body)
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert (first.json()["name"], first.json()["credential"]) == ("Sandbox 1002", api.tenant.credential)
+    assert (await admin.get(first.headers["Location"])).json() == again.json()
+
+
+async def test_a_workspace_that_the_credential_does_not_open_is_refused(
+    api: Api, admin: httpx.AsyncClient, sandbox: SandboxControl
+) -> None:
+    sandbox.add_token("narrow-token", "narrow", workspaces=["1001"])
+    narrow = await admin.post("/v1/credentials", json={"name": "narrow", "token": "narrow-token"})
+    for gid, credential in {"1002": narrow.json()["id"], "9999": api.tenant.credential}.items():
+        refused = await admin.put(f"/v1/workspaces/{gid}", json={"credential": credential})
+        assert (refused.status_code, refused.json()["code"]) == (422, "workspace-refused")
+    assert (await admin.get("/v1/workspaces/1002")).status_code == 404
+
+
+async def test_a_revoked_token_registers_nothing(
+    api: Api, admin: httpx.AsyncClient, sandbox: SandboxControl
+) -> None:
+    sandbox.revoke_token("service")
+    refused = await admin.put("/v1/workspaces/1002", json={"credential": api.tenant.credential})
+    assert (refused.status_code, refused.json()["code"]) == (422, "credential-refused")
+
+
+async def test_an_unknown_credential_registers_nothing(admin: httpx.AsyncClient) -> None:
+    refused = await admin.put("/v1/workspaces/1002", json={"credential": "cred_0"})
+    assert (refused.status_code, refused.json()["code"]) == (404, "not-found")
+
+
+async def test_callers_see_the_workspaces_they_have_a_grant_for(api: Api, admin: httpx.AsyncClient) -> None:
+    await admin.put("/v1/workspaces/1002", json={"credential": api.tenant.credential})
+    one, all_of_them = await api.caller(workspaces=["1002", "1003"]), await api.caller()
+
+    async def seen(caller: httpx.AsyncClient) -> list[str]:
+        return [workspace["gid"] for workspace in (await caller.get("/v1/workspaces")).json()["items"]]
+
+    assert await seen(one) == ["1002"]
+    assert await seen(all_of_them) == await seen(admin) == ["1001", "1002"]
+    assert (await one.get("/v1/workspaces/1001")).status_code == 404
+    assert (await one.get("/v1/workspaces/1002")).status_code == 200
