@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# They wait for processes more than they compute.
+TESTS_AT_ONCE ?= 4
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -14,7 +16,7 @@ serve: $(READY) ## the service, with its docs and a first API key, until Ctrl-C
 	@$(BIN)/asana-exports up --sandbox
 
 test: $(READY) ## all tests, on real Postgres and real processes
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses=$(TESTS_AT_ONCE)
 
 check: $(READY) ## formatting, lint, types and import rules
 	$(BIN)/ruff format --check .
@@ -26,10 +28,10 @@ format: $(READY) ## rewrite the code the way `make check` wants it
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lock: $(READY) ## resolve the dependencies again, for every platform at once
+lock: $(READY) ## lock new dependencies, for every platform at once; UPGRADE=--upgrade takes the newest of all
 	$(PYTHON) -m venv $(VENV)/uv && $(VENV)/uv/bin/pip install --quiet uv
 	for extra in "" dev; do \
-	  $(VENV)/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
+	  $(VENV)/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes $(UPGRADE) \
 	    --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 	    $${extra:+--extra $$extra} --output-file requirements/$${extra:-runtime}.txt pyproject.toml || exit 1; \
 	done

@@ -32,8 +32,8 @@ from app.sandbox.__main__ import main as serve_sandbox
 from app.settings import Settings
 from app.worker.process import run_worker
 
-# Jobs of the sandbox take a few seconds instead of minutes, but not so few that there is nothing to watch.
-SANDBOX_OPTIONS = ("--port", "8500", "--time-scale", "20")
+# Jobs of the sandbox take seconds instead of minutes, but not so few that there is nothing to watch.
+SANDBOX_TIME_SCALE = "20"
 
 DRAIN_SECONDS = 20
 # What a tool needs that asks for exports and fetches their files.
@@ -82,11 +82,12 @@ def root(
 @cli.command()
 def up(
     sandbox: Annotated[
-        bool, typer.Option("--sandbox", help="Talk to a stand-in Asana, started along on port 8500.")
+        bool, typer.Option("--sandbox", help="Talk to a stand-in Asana, started along.")
     ] = False,
+    sandbox_port: Annotated[int, typer.Option(help="Where the stand-in listens; 0 for a free port.")] = 8500,
 ) -> None:
     """Run the whole service on this machine: database, API and worker, until Ctrl-C."""
-    _run(_up(_settings(), sandbox=sandbox))
+    _run(_up(_settings(), sandbox_port if sandbox else None))
 
 
 @cli.command()
@@ -154,14 +155,15 @@ def demo() -> None:
 cli.command("sandbox")(serve_sandbox)
 
 
-async def _up(settings: Settings, *, sandbox: bool) -> None:
+async def _up(settings: Settings, sandbox_port: int | None) -> None:
     async with AsyncExitStack() as stack:
         stop = stack.enter_context(_stop_signal())
         database = await stack.enter_async_context(open_database(settings))
         await migrate_database(database.engine)
         variables: dict[str, str] = {}
-        if sandbox:
-            stand_in = await stack.enter_async_context(running("sandbox", *SANDBOX_OPTIONS))
+        if sandbox_port is not None:
+            options = ("--port", str(sandbox_port), "--time-scale", SANDBOX_TIME_SCALE)
+            stand_in = await stack.enter_async_context(running("sandbox", *options))
             variables = against(await stand_in.address())
         # The API ends first, then the worker, then the sandbox: nobody meets a closed door.
         parts = [
@@ -169,7 +171,7 @@ async def _up(settings: Settings, *, sandbox: bool) -> None:
             await stack.enter_async_context(running("api", variables=variables)),
         ]
         address = await parts[-1].address()
-        _greet(address, await _first_key(database), sandbox=sandbox)
+        _greet(address, await _first_key(database), sandbox=sandbox_port is not None)
         endings = [asyncio.create_task(part.failure()) for part in parts]
         stopping = asyncio.create_task(stop.wait())
         done, _ = await asyncio.wait([stopping, *endings], return_when=asyncio.FIRST_COMPLETED)

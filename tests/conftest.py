@@ -8,6 +8,7 @@ from uuid import uuid4
 import hypothesis
 import psycopg
 import pytest
+import structlog
 from cryptography.fernet import Fernet
 from psycopg import sql
 from pydantic import SecretStr
@@ -17,13 +18,18 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.access.vault import Vault, open_vault
 from app.database.embedded import EmbeddedPostgres
 from app.database.migrate import migrate
-from app.database.session import Database, libpq_url, open_database
+from app.database.session import Database, conninfo, open_database
 from app.sandbox.control import SandboxControl
 from app.settings import Settings
 from tests.processes import Process
 
 # A minute of the sandbox's time is a second of ours.
 SANDBOX_SCALE = 60.0
+
+# The default would show the values of variables with each traceback, slowly.
+structlog.configure(
+    processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()]
+)
 
 # How fast an example is found says something of the machine, nothing of the code.
 hypothesis.settings.register_profile(
@@ -47,7 +53,7 @@ def postgres_url() -> Iterator[str]:
 async def template(postgres_url: str) -> str:
     """The name of a migrated database, to be copied."""
     name = "template_of_tests"
-    with psycopg.connect(libpq_url(postgres_url), autocommit=True) as admin:
+    with psycopg.connect(conninfo(postgres_url), autocommit=True) as admin:
         admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     settings = Settings(database_url=_with_name(postgres_url, name), secret_keys=(a_secret_key(),))
     async with open_database(settings) as database:
@@ -58,7 +64,7 @@ async def template(postgres_url: str) -> str:
 @pytest.fixture
 def database_url(postgres_url: str, template: str) -> Iterator[str]:
     name = f"test_{uuid4().hex}"
-    with psycopg.connect(libpq_url(postgres_url), autocommit=True) as admin:
+    with psycopg.connect(conninfo(postgres_url), autocommit=True) as admin:
         admin.execute(
             sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
         )
@@ -92,10 +98,8 @@ async def fast_sandbox(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
     """An Asana whose jobs take a third of a second to a second."""
     options = ("--port", "0", "--time-scale", str(SANDBOX_SCALE), "--run-seconds", "20", "60")
     log = tmp_path_factory.mktemp("sandbox") / "sandbox.log"
-    with Process(log, "sandbox", *options) as process:
-        line = await process.said("listening on")
-        with SandboxControl(line.rsplit(" ", 1)[-1]) as control:
-            yield control
+    with Process(log, "sandbox", *options) as process, SandboxControl(await process.address()) as control:
+        yield control
 
 
 @pytest.fixture

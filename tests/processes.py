@@ -48,6 +48,10 @@ class Process:
 
         return await until(line, within, lambda: f"{words!r} in:\n{self.output()}")
 
+    async def address(self) -> str:
+        """The URL it announces once it listens."""
+        return (await self.said("listening on")).rsplit(" ", 1)[-1]
+
     def output(self) -> str:
         return self.log.read_text(errors="replace")
 

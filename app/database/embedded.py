@@ -8,11 +8,12 @@ import fcntl
 import hashlib
 import os
 import pwd
+import shlex
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import structlog
+from sqlalchemy import URL
 
 DATABASE = "asana_exports"
 SUPERUSER = "postgres"
@@ -53,18 +55,23 @@ class EmbeddedPostgres:
     @property
     def url(self) -> str:
         """For SQLAlchemy."""
-        return f"postgresql+psycopg://{SUPERUSER}@/{DATABASE}?host={self.socket_folder}"
+        url = URL.create(
+            "postgresql+psycopg", SUPERUSER, database=DATABASE, query={"host": str(self.socket_folder)}
+        )
+        return url.render_as_string(hide_password=False)
 
     def start(self) -> None:
         """Use the server, starting it if it does not run. Raises `EmbeddedPostgresError`."""
         self._data_dir.mkdir(parents=True, exist_ok=True)
-        with self._only_one():
-            self._users = (self._data_dir / "postgres.users").open("a")
+        with self._only_one(), ExitStack() as on_failure:
+            users = on_failure.enter_context((self._data_dir / "postgres.users").open("a"))
             # Held for as long as this process lives: the kernel lets go of it even at kill -9.
-            fcntl.flock(self._users, fcntl.LOCK_SH)
+            fcntl.flock(users, fcntl.LOCK_SH)
             self._make_cluster()
             if not self._is_running():
                 self._launch()
+            self._users = users
+            on_failure.pop_all()
 
     def stop(self) -> None:
         """End this process's use; the last user stops the server."""
@@ -174,11 +181,14 @@ class EmbeddedPostgres:
         )
 
     def _launch(self) -> None:
-        options = " ".join(f"-c {name}='{value}'" for name, value in CONFIGURATION.items())
+        # PostgreSQL takes a list here, in which a comma or space of the path must be quoted.
+        folder = str(self.socket_folder).replace('"', '""')
+        configuration = CONFIGURATION | {"unix_socket_directories": f'"{folder}"'}
+        # A shell reads the options.
+        options = " ".join(f"-c {shlex.quote(f'{name}={value}')}" for name, value in configuration.items())
         self._run(
             "pg_ctl", "start", "--pgdata", self.cluster, "--wait", "--timeout", "60",
-            "--log", self.server_log,
-            "--options", f"{options} -c unix_socket_directories='{self.socket_folder}'",
+            "--log", self.server_log, "--options", options,
         )  # fmt: skip
         host = ("--host", self.socket_folder, "--username", SUPERUSER)
         databases = self._run("psql", *host, "--tuples-only", "--command", "SELECT datname FROM pg_database")

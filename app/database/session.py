@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from psycopg.conninfo import make_conninfo
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
@@ -61,7 +62,7 @@ async def _connected(settings: Settings, url: str) -> AsyncIterator[Database]:
             engine,
             async_sessionmaker(engine, expire_on_commit=False),
             async_sessionmaker(single),
-            libpq_url(settings.listen_database_url or url),
+            conninfo(settings.listen_database_url or url),
         )
     finally:
         await engine.dispose()
@@ -91,6 +92,8 @@ def sqlalchemy_url(url: str) -> str:
     return make_url(url).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
 
 
-def libpq_url(url: str) -> str:
-    """The URL as PostgreSQL's own library wants it."""
-    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+def conninfo(url: str) -> str:
+    """The URL as PostgreSQL's own library wants it; that reads URLs too, but not every one of ours."""
+    parsed = make_url(url)
+    named = parsed.translate_connect_args(username="user", database="dbname")
+    return make_conninfo(**named, **{name: str(value) for name, value in parsed.query.items()})

@@ -10,7 +10,7 @@ from psycopg import sql
 from sqlalchemy import make_url, text
 
 from app.api.problems import STATUSES
-from app.database.session import libpq_url
+from app.database.session import conninfo
 from app.problems import EXPLANATIONS, Code
 from app.settings import Settings
 from tests.api.conftest import TASKS, Api
@@ -117,7 +117,7 @@ def cut_off(settings: Settings, postgres_url: str) -> Iterator[None]:
     """The database ends all its connections and takes no new ones, as when PostgreSQL is stopped."""
     name = make_url(settings.database_url or "").database or ""
     allow = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
-    with psycopg.connect(libpq_url(postgres_url), autocommit=True) as admin:
+    with psycopg.connect(conninfo(postgres_url), autocommit=True) as admin:
         admin.execute(allow.format(sql.Identifier(name), sql.SQL("false")))
         admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
         yield

@@ -40,6 +40,10 @@ class Service:
         self.workers.append(self.stack.enter_context(process))
         return process
 
+    def api(self, **env: str) -> Process:
+        process = Process(self.folder / "api.log", "api", env=self.env(PORT="0", **env))
+        return self.stack.enter_context(process)
+
     def env(self, **env: str) -> dict[str, str]:
         s = self.settings
         given = {
