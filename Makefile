@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # They wait for processes more than they compute.
 TESTS_AT_ONCE ?= 4
+COMPILE = $(VENV)/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes $(UPGRADE) \
+  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -28,13 +30,11 @@ format: $(READY) ## rewrite the code the way `make check` wants it
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lock: $(READY) ## lock new dependencies, for every platform at once; UPGRADE=--upgrade takes the newest of all
+lock: ## lock new dependencies, for every platform at once; UPGRADE=--upgrade takes the newest of all
 	$(PYTHON) -m venv $(VENV)/uv && $(VENV)/uv/bin/pip install --quiet uv
-	for extra in "" dev; do \
-	  $(VENV)/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes $(UPGRADE) \
-	    --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
-	    $${extra:+--extra $$extra} --output-file requirements/$${extra:-runtime}.txt pyproject.toml || exit 1; \
-	done
+	$(COMPILE) --output-file requirements/runtime.txt pyproject.toml
+	$(COMPILE) --output-file requirements/dev.txt --extra dev pyproject.toml
+	$(COMPILE) --output-file requirements/build.txt --group build
 
 clean: ## remove the environment and the caches, not the data
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build *.egg-info

@@ -41,11 +41,13 @@ class Settings(BaseSettings):
     )
     database_url: str | None = Field(
         None,
+        repr=False,
         description="PostgreSQL 15 to 18, as `postgresql://user:password@host/name`. "
         "Empty: an embedded server in the data folder.",
     )
     listen_database_url: str | None = Field(
         None,
+        repr=False,
         description="A direct connection for LISTEN when `DATABASE_URL` goes through PgBouncer in "
         "transaction mode.",
     )
@@ -118,7 +120,9 @@ class Settings(BaseSettings):
     max_uncompressed_bytes: PositiveInt = Field(
         2**40, description="Most bytes a file may unpack to; beyond it is refused as a bomb."
     )
-    retention_days: PositiveInt = Field(90, description="How long an archived file is kept.")
+    retention_days: PositiveInt = Field(
+        90, description="Days until an archived file expires, which callers are told as `expires_at`."
+    )
     idempotency_days: PositiveInt = Field(7, description="How long an Idempotency-Key is remembered.")
 
     @field_validator("secret_keys", "download_hosts", mode="before")

@@ -1,0 +1,35 @@
+# One image for every part: api, worker, migrate, sandbox, or all at once by `up`.
+FROM python:3.13-slim AS build
+WORKDIR /build
+RUN python -m venv /opt/asana-exports
+ENV PATH=/opt/asana-exports/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+COPY requirements/runtime.txt requirements/build.txt requirements/
+RUN pip install --require-hashes -r requirements/runtime.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY app app
+COPY migrations migrations
+# The tools that build stay in this stage.
+RUN python -m venv tools \
+ && tools/bin/pip install --require-hashes -r requirements/build.txt \
+ && tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir wheels . \
+ && pip install --no-deps wheels/*.whl
+
+FROM python:3.13-slim
+LABEL org.opencontainers.image.title="asana-exports" \
+      org.opencontainers.image.description="A queue, a worker and an archive in front of Asana's export endpoints" \
+      org.opencontainers.image.licenses="Apache-2.0"
+RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin exports \
+ && install --directory --owner exports --mode 0750 /data
+COPY --from=build /opt/asana-exports /opt/asana-exports
+ENV PATH=/opt/asana-exports/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    ASANA_EXPORTS_DATA_DIR=/data \
+    ASANA_EXPORTS_HOST=0.0.0.0 \
+    ASANA_EXPORTS_PORT=8080 \
+    ASANA_EXPORTS_LOG_FORMAT=json
+USER 10001
+WORKDIR /data
+VOLUME /data
+EXPOSE 8080
+ENTRYPOINT ["asana-exports"]
+CMD ["api"]

@@ -1,0 +1,84 @@
+"""What the README says is so: its settings are all of them, its tour can be taken."""
+
+import asyncio
+import os
+import re
+import signal
+from asyncio.subprocess import PIPE, STDOUT
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from pydantic.fields import FieldInfo
+
+from app.settings import Settings
+from tests.processes import COMMAND, Process
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def part(name: str) -> str:
+    found = re.search(rf"<!-- {name} -->\n(.*?)<!-- end of {name} -->", README, re.DOTALL)
+    assert found
+    return found[1]
+
+
+def shown(field: FieldInfo) -> str:
+    value = ",".join(field.default) if isinstance(field.default, tuple) else field.default
+    match value:
+        case None | "":
+            return ""
+        case bool():
+            return f"`{str(value).lower()}`"
+        case _:
+            return f"`{value}`"
+
+
+def test_the_readme_names_every_setting() -> None:
+    rows = [
+        f"| `{name.upper()}` | {shown(field)} | {field.description} |"
+        for name, field in Settings.model_fields.items()
+    ]
+    table = "\n".join(["| name | default | |", "|---|---|---|", *rows]) + "\n"
+    assert part("settings") == table, f"the table of settings in README.md should be:\n\n{table}"
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder)
+
+
+async def typed(steps: str, folder: Path, env: dict[str, str]) -> str:
+    """What a shell says that stops at the first step that fails."""
+    shell = await asyncio.create_subprocess_exec(
+        "bash", "-euc", steps, cwd=folder, env={**os.environ, **env}, stdout=PIPE, stderr=STDOUT
+    )
+    said, _ = await shell.communicate()
+    assert shell.returncode == 0, said.decode()
+    return said.decode()
+
+
+async def test_the_tour_can_be_taken_as_written(folder: Path) -> None:
+    steps = "\n".join(re.findall(r"```sh\n(.*?)```", part("tour"), re.DOTALL))
+    env = {"ASANA_EXPORTS_DATA_DIR": str(folder / "data"), "ASANA_EXPORTS_PORT": "0"}
+    with Process(folder / "up.log", "up", "--sandbox", "--sandbox-port", "0", env=env) as up:
+        address = (await up.said("Docs:", within=30)).split()[-1].removesuffix("/docs")
+        key = (await up.said("API key")).split()[-1]
+        steps = steps.replace("KEY=aex_...", f"KEY={key}").replace("http://127.0.0.1:8080", address)
+        steps = steps.replace(".venv/bin/asana-exports", str(COMMAND))
+        said = await typed(steps, folder, env)
+        up.signal(signal.SIGTERM)
+        await up.ended(30)
+    assert '"name":"Sandbox 1001"' in said
+    assert "\nbehind_others\n" in said
+    assert "export.succeeded" in said
+    digests = re.findall(r"^([0-9a-f]{64})\b", said, re.MULTILINE)
+    assert len(digests) == 2
+    assert len(set(digests)) == 1
+    assert '"resource_type":"task"' in said
+    assert "Asana does not support filters for teams" in said
+    assert re.search(r"^aex_\w+", said.splitlines()[-1])
