@@ -1,5 +1,6 @@
 """One real PostgreSQL for the whole run, and a fresh, migrated database for each test that wants one."""
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -40,6 +41,9 @@ hypothesis.settings.load_profile("any machine")
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
+    if given := os.environ.get("TEST_DATABASE_URL"):
+        yield given
+        return
     # Not pytest's own folder: run as root, PostgreSQL is another account, which could not enter it.
     with TemporaryDirectory() as folder:
         Path(folder).chmod(0o711)
@@ -52,7 +56,7 @@ def postgres_url() -> Iterator[str]:
 @pytest.fixture(scope="session")
 async def template(postgres_url: str) -> str:
     """The name of a migrated database, to be copied."""
-    name = "template_of_tests"
+    name = f"template_{uuid4().hex}"
     with psycopg.connect(conninfo(postgres_url), autocommit=True) as admin:
         admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     settings = Settings(database_url=_with_name(postgres_url, name), secret_keys=(a_secret_key(),))
