@@ -4,18 +4,28 @@ import asyncio
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Annotated, Any, TypeVar
 
 import typer
 import uvicorn
 from pydantic import ValidationError
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.table import Table
 from sqlalchemy.exc import OperationalError
 
-from app.access.clients import any_client, create_client
-from app.access.models import ALL_WORKSPACES, Kind, Priority, Scope
+from app.access.clients import (
+    ClientSpec,
+    GrantSpec,
+    all_clients,
+    any_client,
+    client_by_name,
+    create_client,
+    revoke_client,
+)
+from app.access.models import ALL_WORKSPACES, Client, Kind, Priority, Scope
 from app.access.vault import VaultError
 from app.api.services import open_services
 from app.database.embedded import EmbeddedPostgresError
@@ -39,6 +49,7 @@ DRAIN_SECONDS = 20
 # What a tool needs that asks for exports and fetches their files.
 CALLER = [Scope.EXPORTS_WRITE, Scope.EXPORTS_READ, Scope.ARTIFACTS_READ]
 EVERYWHERE = [ALL_WORKSPACES]
+OWNER = ClientSpec(name="first", scopes=(Scope.ADMIN,), grants=(GrantSpec(highest_priority=Priority.URGENT),))
 BOTH_KINDS = list(Kind)
 
 cli = typer.Typer(
@@ -130,20 +141,51 @@ def create_key(
     """Make an API key and print it. Only a hash of it is kept: it cannot be shown again."""
     settings = _settings()
 
+    grants = [
+        {"workspace": gid, "kinds": kind, "highest_priority": highest_priority} for gid in set(workspace)
+    ]
+    try:
+        spec = ClientSpec.model_validate({"name": name, "scopes": scope, "grants": grants})
+    except ValidationError as error:
+        raise SystemExit(_faults("the key cannot be made", error)) from None
+
     async def run() -> str:
         async with _migrated_database(settings) as database, database.sessions.begin() as session:
-            _, key = await create_client(
-                session,
-                name,
-                scope,
-                workspaces=workspace,
-                kinds=kind,
-                highest_priority=highest_priority,
-                actor="cli",
-            )
-            return key
+            return (await create_client(session, spec, actor="cli"))[1]
 
     out.print(_run(run()), soft_wrap=True)
+
+
+@keys.command("list")
+def list_keys() -> None:
+    """Show whose keys there are, what they may do, and when they were last used."""
+    settings = _settings()
+
+    async def run() -> Sequence[Client]:
+        async with _migrated_database(settings) as database, database.sessions() as session:
+            return await all_clients(session)
+
+    table = Table("name", "scopes", "workspaces", "last used", "", box=SIMPLE_HEAD)
+    for client in _run(run()):
+        used = client.last_used_at.strftime("%Y-%m-%d %H:%M") if client.last_used_at else "never"
+        state = "revoked" if client.revoked_at else ""
+        table.add_row(client.name, " ".join(client.scopes), " ".join(sorted(client.workspaces)), used, state)
+    out.print(table)
+
+
+@keys.command("revoke")
+def revoke_key(name: Annotated[str, typer.Argument(help="As `keys list` shows it.")]) -> None:
+    """Refuse a key from now on. What was asked for with it goes on."""
+    settings = _settings()
+
+    async def run() -> None:
+        async with _migrated_database(settings) as database, database.sessions.begin() as session:
+            client = await client_by_name(session, name)
+            if client is None:
+                raise Stop(f"There is no client named {name!r}.")
+            await revoke_client(session, client, actor="cli")
+
+    _run(run())
 
 
 @cli.command()
@@ -198,7 +240,7 @@ async def _first_key(database: Database) -> str | None:
     async with database.sessions.begin() as session:
         if await any_client(session):
             return None
-        _, key = await create_client(session, "first", [Scope.ADMIN], actor="cli")
+        _, key = await create_client(session, OWNER, actor="cli")
         return key
 
 
@@ -276,6 +318,12 @@ def _settings(**given: Any) -> Settings:
         raise SystemExit("\n".join(["asana-exports: the settings have faults:", *faults])) from None
     set_up_logs(settings)
     return settings
+
+
+def _faults(what: str, error: ValidationError) -> str:
+    """Without the values, which may be secrets at the wrong place."""
+    faults = [f"  {'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
+    return "\n".join([f"asana-exports: {what}:", *faults])
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

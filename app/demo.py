@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from app.access.clients import create_client
+from app.access.clients import ClientSpec, create_client
 from app.access.models import Scope
 from app.database.migrate import migrate
 from app.database.session import open_database
@@ -153,7 +153,9 @@ async def _database(data: Path) -> AsyncIterator[str]:
     async with open_database(settings) as database:
         await migrate(database.engine)
         async with database.sessions.begin() as session:
-            _, key = await create_client(session, "demo", [Scope.ADMIN], actor="demo")
+            _, key = await create_client(
+                session, ClientSpec(name="demo", scopes=(Scope.ADMIN,)), actor="demo"
+            )
         yield key
 
 

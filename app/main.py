@@ -8,6 +8,7 @@ from fastapi_offline import FastAPIOffline
 
 from app.api import artifacts, credentials, exports, health, problem_pages, workspaces
 from app.api.body_limit import BodyLimitMiddleware
+from app.api.head import HeadMiddleware
 from app.api.openapi import DESCRIPTION, TAGS, describe_problems
 from app.api.problems import UnexpectedErrorMiddleware, handle_problems
 from app.api.request_id import RequestIdMiddleware
@@ -24,6 +25,8 @@ def create_app(services: Services | None = None) -> FastAPI:
         description=DESCRIPTION,
         openapi_tags=TAGS,
         generate_unique_id_function=_operation_id,
+        # A redirect would trust the Host header, and lose the body of a POST.
+        redirect_slashes=False,
     )
     app.state.services = services
     for room in (exports, artifacts, workspaces, credentials, health, problem_pages):
@@ -31,6 +34,7 @@ def create_app(services: Services | None = None) -> FastAPI:
     handle_problems(app)
     describe_problems(app)
     # The one added last is the first to see a request.
+    app.add_middleware(HeadMiddleware)
     app.add_middleware(BodyLimitMiddleware, most=MOST_BODY_BYTES)
     app.add_middleware(UnexpectedErrorMiddleware)
     app.add_middleware(RequestIdMiddleware)

@@ -20,6 +20,7 @@ class Code(StrEnum):
     METHOD_NOT_ALLOWED = "method-not-allowed"
     CONFLICT = "conflict"
     BODY_TOO_LARGE = "body-too-large"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type"
     NOT_READY = "not-ready"
     NOT_CANCELABLE = "not-cancelable"
     ARTIFACT_EXPIRED = "artifact-expired"
@@ -33,6 +34,7 @@ class Code(StrEnum):
     UPSTREAM_FAILED = "upstream-failed"
     UPSTREAM_FORBIDDEN = "upstream-forbidden"
     UPSTREAM_REJECTED = "upstream-rejected"
+    PARENT_NOT_IN_WORKSPACE = "parent-not-in-workspace"
     CREDENTIAL_REVOKED = "credential-revoked"
     UPSTREAM_JOB_LOST = "upstream-job-lost"
     UPSTREAM_ARTIFACT_EXPIRED = "upstream-artifact-expired"
@@ -95,6 +97,9 @@ EXPLANATIONS: dict[Code, Explanation] = {
     Code.BODY_TOO_LARGE: Explanation(
         "The body is larger than this service reads.", "Send at most 1 MiB; nothing was accepted."
     ),
+    Code.UNSUPPORTED_MEDIA_TYPE: Explanation(
+        "The body is not sent as JSON.", "Send it with `Content-Type: application/json`."
+    ),
     Code.NOT_READY: Explanation(
         "The export has no file yet.", "Wait until its status is `succeeded`.", retryable=True
     ),
@@ -105,7 +110,7 @@ EXPLANATIONS: dict[Code, Explanation] = {
         "The file is no longer kept.", "Its retention has passed. Ask for a new export."
     ),
     Code.ARTIFACT_MISSING: Explanation(
-        "The file is not where this service has put it.",
+        "The file is not as this service has put it there.",
         "An administrator checks the store (is the right folder mounted?). Else ask for a new export.",
     ),
     Code.CREDENTIAL_REFUSED: Explanation(
@@ -116,7 +121,7 @@ EXPLANATIONS: dict[Code, Explanation] = {
         "Check the gid, and that the token's user or service account belongs to the workspace.",
     ),
     Code.UPSTREAM_UNAVAILABLE: Explanation(
-        "Asana did not answer.", "Nothing was changed. Send the request again later.", retryable=True
+        "Asana cannot answer now.", "Nothing was changed. Send the request again later.", retryable=True
     ),
     Code.DATABASE_UNAVAILABLE: Explanation(
         "The service cannot reach its database.",
@@ -140,6 +145,10 @@ EXPLANATIONS: dict[Code, Explanation] = {
     Code.UPSTREAM_REJECTED: Explanation(
         "Asana rejected the request.",
         "`detail` holds Asana's own words. Mend the request and send a new one.",
+    ),
+    Code.PARENT_NOT_IN_WORKSPACE: Explanation(
+        "The parent of the graph export is not in the workspace that was named.",
+        "Name the workspace that the goal, project, portfolio or team is in.",
     ),
     Code.CREDENTIAL_REVOKED: Explanation(
         "Asana no longer accepts the workspace's token.",

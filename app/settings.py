@@ -10,6 +10,8 @@ from urllib.request import url2pathname
 
 from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 ENV_PREFIX = "ASANA_EXPORTS_"
 
@@ -141,6 +143,21 @@ class Settings(BaseSettings):
                 "BEAT_SECONDS must be at most half of LEASE_SECONDS, so that one beat may be lost"
             )
         return self
+
+    @field_validator("database_url", "listen_database_url")
+    @classmethod
+    def _is_postgresql(cls, value: str | None) -> str | None:
+        if not value:
+            return None
+        try:
+            url = make_url(value)
+        except (ArgumentError, ValueError):
+            raise ValueError("must be `postgresql://user:password@host/name`") from None
+        if url.get_backend_name() != "postgresql":
+            raise ValueError("must be `postgresql://user:password@host/name`")
+        if "@" in (url.host or ""):
+            raise ValueError("its user and password must be percent-encoded: @ as %40")
+        return value
 
     @field_validator("store_url")
     @classmethod

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.clients import create_client
+from app.access.clients import ClientSpec, GrantSpec, create_client
 from app.access.models import Client, Credential, CredentialState, Priority, Scope, Workspace
 from app.access.vault import Vault
 from app.artifacts.models import MEDIA_TYPE, Artifact, ArtifactState
@@ -33,7 +33,15 @@ class Tenant:
 async def a_tenant(
     session: AsyncSession, vault: Vault, workspace: str = "1001", token: str = SERVICE_TOKEN
 ) -> Tenant:
-    client, key = await create_client(session, f"client of {workspace}", [Scope.ADMIN], actor="test")
+    client, key = await create_client(
+        session,
+        ClientSpec(
+            name=f"client of {workspace}",
+            scopes=(Scope.ADMIN,),
+            grants=(GrantSpec(highest_priority=Priority.URGENT),),
+        ),
+        actor="test",
+    )
     credential = Credential(
         id=new_credential_id(),
         name=f"credential of {workspace}",

@@ -129,11 +129,51 @@ async def test_a_taken_name_of_a_key_is_told(shell: Shell) -> None:
     assert "There is a client named 'bi' already." in said
 
 
+async def test_keys_are_listed_and_revoked(shell: Shell) -> None:
+    await shell.run("migrate")
+    await shell.run("keys", "create", "bi", "--workspace", "1001", "--workspace", "1001")
+    assert (await shell.run("keys", "revoke", "bi"))[0] == 0
+    code, listed = await shell.run("keys", "list")
+    assert code == 0
+    assert re.search(r"bi +exports:write .*1001 +never +revoked", listed)
+    code, said = await shell.run("keys", "revoke", "nobody")
+    assert (code, "There is no client named 'nobody'." in said) == (1, True)
+
+
+async def test_a_key_of_nonsense_is_refused(shell: Shell) -> None:
+    code, said = await shell.run("keys", "create", "", "--workspace", "foo,bar")
+    assert code == 1
+    assert "  name: " in said
+    assert "  grants.0.workspace: " in said
+
+
+async def test_keys_that_do_not_fit_the_tokens_are_told_at_the_start(shell: Shell) -> None:
+    with shell.start("up", "--sandbox", "--sandbox-port", "0") as up:
+        docs = (await up.said("Docs:", within=30)).split()[-1]
+        key = (await up.said("API key")).split()[-1]
+        async with httpx.AsyncClient(base_url=docs.removesuffix("/docs"), trust_env=False) as http:
+            body = {"name": "service", "token": "sandbox-service-token"}
+            headers = {"Authorization": f"Bearer {key}"}
+            assert (await http.post("/v1/credentials", json=body, headers=headers)).status_code == 201
+        up.signal(signal.SIGTERM)
+        await up.ended(30)
+    for part in ("api", "worker"):
+        code, said = await shell.run(part, SECRET_KEYS="A" * 43 + "=")
+        assert code == 1
+        assert "no key in ASANA_EXPORTS_SECRET_KEYS decrypts this token" in said
+
+
 async def test_wrong_settings_are_told_all_at_once_without_their_values(shell: Shell) -> None:
-    wrong = {"PORT": "70000", "STORE_URL": "ftp://secret-place/x", "LEASE_SECONDS": "soon"}
+    wrong = {
+        "PORT": "70000",
+        "STORE_URL": "ftp://secret-place/x",
+        "LEASE_SECONDS": "soon",
+        "DATABASE_URL": "postgresql://u:p@secret-place@host/x",
+        "LISTEN_DATABASE_URL": "secret-place",
+    }
     code, said = await shell.run("api", **wrong)
     assert code == 1
-    for name in ("port", "store_url", "lease_seconds"):
+    for name in map(str.lower, wrong):
         assert f"  {name}: " in said
     assert "secret-place" not in said
     assert "Traceback" not in said

@@ -1,6 +1,8 @@
 """Asana tokens: checked with Asana, kept encrypted, replaced without losing what waits for them."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from pydantic import SecretStr
 from sqlalchemy import Select, func, select, text, true
@@ -10,7 +12,15 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.access.models import ALL_WORKSPACES, Client, Credential, CredentialState, Scope, Workspace
 from app.access.vault import Vault
 from app.asana.client import AsanaClient
-from app.asana.errors import AsanaError, Forbidden, NotAuthorized, NotFound, Refused
+from app.asana.errors import (
+    AsanaError,
+    Forbidden,
+    NotAuthorized,
+    NotFound,
+    PlanRequired,
+    RateLimited,
+    Refused,
+)
 from app.asana.schemas import User
 from app.events.log import EventType, record
 from app.ids import CredentialId, new_credential_id
@@ -95,20 +105,20 @@ async def all_credentials(session: AsyncSession) -> Sequence[Credential]:
     return (await session.scalars(select(Credential).order_by(Credential.id))).all()
 
 
+async def check_keys(session: AsyncSession, vault: Vault) -> None:
+    """Raises `VaultError` when there is a token that our keys do not decrypt."""
+    for token in await session.scalars(select(Credential.token)):
+        vault.decrypt(token)
+
+
 async def register_workspace(
     sessions: Sessions, vault: Vault, asana: AsanaClient, gid: str, credential_id: CredentialId, *, actor: str
 ) -> tuple[Workspace, bool]:
     """Let a credential open a workspace; tells whether it is new. Raises `ProblemError`."""
     async with sessions() as session:
         token = vault.decrypt((await credential_by_id(session, credential_id)).token)
-    try:
+    with _told(on_refusal=Code.WORKSPACE_REFUSED):
         found = await asana.workspace(token, gid)
-    except NotAuthorized as error:
-        raise ProblemError(Code.CREDENTIAL_REFUSED, f"Asana answered: {error}") from None
-    except (Forbidden, NotFound, Refused) as error:
-        raise ProblemError(Code.WORKSPACE_REFUSED, f"Asana answered: {error}") from None
-    except AsanaError as error:
-        raise ProblemError(Code.UPSTREAM_UNAVAILABLE, str(error), retry_after=30) from None
     async with sessions.begin() as session:
         workspace = await session.get(Workspace, gid, with_for_update=True)
         is_new = workspace is None
@@ -149,10 +159,22 @@ def _granted(client: Client) -> Select[Workspace]:
 
 
 async def _owner(asana: AsanaClient, token: SecretStr) -> User:
-    try:
+    with _told(on_refusal=Code.CREDENTIAL_REFUSED):
         return await asana.me(token)
-    except (NotAuthorized, Forbidden) as error:
+
+
+@contextmanager
+def _told(*, on_refusal: Code) -> Iterator[None]:
+    """Tell what Asana answers to a check as a problem: refused, or only not answered now."""
+    try:
+        yield
+    except NotAuthorized as error:
         raise ProblemError(Code.CREDENTIAL_REFUSED, f"Asana answered: {error}") from None
+    except (Forbidden, NotFound, PlanRequired, Refused) as error:
+        raise ProblemError(on_refusal, f"Asana answered: {error}") from None
+    except RateLimited as error:
+        after = math.ceil(error.retry_after)
+        raise ProblemError(Code.UPSTREAM_UNAVAILABLE, str(error), retry_after=after) from None
     except AsanaError as error:
         raise ProblemError(Code.UPSTREAM_UNAVAILABLE, str(error), retry_after=30) from None
 

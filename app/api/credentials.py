@@ -4,16 +4,16 @@ import re
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Response, status
+from fastapi import APIRouter, Response, status
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from app.access.credentials import all_credentials, credential_by_id, register_credential, replace_token
 from app.access.models import Credential, CredentialState
 from app.api.auth import Admin
+from app.api.ids import CredentialIdPath
 from app.api.problems import ON_BODY, ON_CALL, problems
 from app.api.services import ServicesOf
-from app.ids import CredentialId
 from app.problems import Code
 
 router = APIRouter(prefix="/v1/credentials", tags=["credentials"])
@@ -37,9 +37,6 @@ Token = Annotated[
         json_schema_extra={"pattern": BEARER},
     ),
     AfterValidator(_fits_a_header),
-]
-CredentialIdPath = Annotated[
-    str, Path(alias="credential_id", examples=["cred_01997d3c5b7d7e3f8a1b2c3d4e5f6074"], max_length=100)
 ]
 ON_WRITE = (*ON_BODY, Code.CREDENTIAL_REFUSED, Code.UPSTREAM_UNAVAILABLE)
 
@@ -107,14 +104,14 @@ async def create_credential(
 
 @router.put("/{credential_id}", responses=problems(*ON_WRITE))
 async def replace_credential_token(
-    credential_id: CredentialIdPath, body: TokenReplace, client: Admin, services: ServicesOf
+    client: Admin, credential_id: CredentialIdPath, body: TokenReplace, services: ServicesOf
 ) -> CredentialOut:
     """Replace the token. Exports that waited for it go on; a job in progress is followed with the new one."""
     credential = await replace_token(
         services.sessions,
         services.vault,
         services.asana,
-        CredentialId(credential_id),
+        credential_id,
         body.token,
         actor=client.actor,
     )
@@ -130,8 +127,8 @@ async def list_credentials(client: Admin, services: ServicesOf) -> CredentialLis
 
 @router.get("/{credential_id}", responses=problems(*ON_CALL))
 async def get_credential(
-    credential_id: CredentialIdPath, client: Admin, services: ServicesOf
+    client: Admin, credential_id: CredentialIdPath, services: ServicesOf
 ) -> CredentialOut:
     """One credential."""
     async with services.sessions() as session:
-        return CredentialOut.of(await credential_by_id(session, CredentialId(credential_id)))
+        return CredentialOut.of(await credential_by_id(session, credential_id))

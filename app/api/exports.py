@@ -3,13 +3,14 @@
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request, Response, status
-from pydantic import AwareDatetime
+from fastapi import APIRouter, Query, Request, Response, status
+from pydantic import AwareDatetime, Field
 
 from app.access.models import Client, Kind
 from app.api.auth import ExportsReader, ExportsWriter
 from app.api.idempotency import IdempotencyKey
-from app.api.paging import PageSize, PageToken, last_seen, page_token
+from app.api.ids import ExportIdPath
+from app.api.paging import PageQuery, last_seen, page_token
 from app.api.problems import ON_BODY, ON_CALL, problems
 from app.api.request_id import request_id
 from app.api.schemas import ExportOut, ExportPage, GraphExportCreate, ResourceExportCreate, Timeline
@@ -20,17 +21,29 @@ from app.exports.cancel import cancel
 from app.exports.idempotency import once
 from app.exports.models import Status
 from app.exports.reading import ExportFilter, ExportView, export_view, export_views, timeline
-from app.ids import ExportId
+from app.exports.requests import Gid
 from app.problems import Code
 
 router = APIRouter(prefix="/v1/exports", tags=["exports"])
 
-ExportIdPath = Annotated[
-    str, Path(alias="export_id", examples=["exp_01997d3c5b7d7e3f8a1b2c3d4e5f6071"], max_length=100)
-]
-LabelFilter = Annotated[
-    str | None, Query(pattern=r"^[^:\x00]+:[^\x00]*$", description="`name:value`", examples=["team:bi"])
-]
+
+class ExportListQuery(PageQuery):
+    """Which exports to list."""
+
+    workspace: Gid | None = None
+    status: Status | None = None
+    kind: Kind | None = None
+    label: str | None = Field(
+        None, pattern=r"^[^:\x00]+:[^\x00]*$", description="`name:value`", examples=["team:bi"]
+    )
+    created_after: AwareDatetime | None = None
+
+    def wanted(self) -> ExportFilter:
+        name, colon, value = (self.label or "").partition(":")
+        return ExportFilter(
+            self.workspace, self.status, self.kind, (name, value) if colon else None, self.created_after
+        )
+
 
 ON_SUBMIT = problems(
     *ON_BODY, Code.IDEMPOTENCY_KEY_INVALID, Code.IDEMPOTENCY_KEY_REUSED, Code.IDEMPOTENCY_IN_PROGRESS
@@ -74,23 +87,16 @@ async def create_graph_export(
 async def list_exports(
     client: ExportsReader,
     services: ServicesOf,
+    query: Annotated[ExportListQuery, Query()],
     request: Request,
     response: Response,
-    workspace: Annotated[str | None, Query(max_length=20)] = None,
-    status: Status | None = None,
-    kind: Kind | None = None,
-    label: LabelFilter = None,
-    created_after: AwareDatetime | None = None,
-    page_size: PageSize = 50,
-    token: PageToken = None,
 ) -> ExportPage:
     """Your exports, the newest first; an administrator sees everybody's."""
-    name, _, value = label.partition(":") if label else ("", "", "")
-    wanted = ExportFilter(workspace, status, kind, (name, value) if label else None, created_after)
+    before = last_seen(query.page_token)
     async with services.sessions() as session:
-        views = await export_views(session, client, wanted, before=last_seen(token), most=page_size + 1)
-    shown = views[:page_size]
-    following = page_token(shown[-1].export.id) if len(views) > page_size else None
+        views = await export_views(session, client, query.wanted(), before=before, most=query.page_size + 1)
+    shown = views[: query.page_size]
+    following = page_token(shown[-1].export.id) if len(views) > query.page_size else None
     if following:
         address = request.url.include_query_params(page_token=following)
         response.headers["Link"] = f'<{address.path}?{address.query}>; rel="next"'
@@ -99,15 +105,15 @@ async def list_exports(
 
 @router.get("/{export_id}", response_model=ExportOut, responses=problems(*ON_CALL) | NOT_MODIFIED)
 async def get_export(
-    export_id: ExportIdPath,
     client: ExportsReader,
+    export_id: ExportIdPath,
     services: ServicesOf,
     response: Response,
     seen: IfNoneMatch = None,
 ) -> ExportOut | Response:
     """An export as it is now; 200 also for a failed one, whose `error` tells why."""
     async with services.sessions() as session:
-        view = await export_view(session, client, ExportId(export_id))
+        view = await export_view(session, client, export_id)
     _describe(response, services, view)
     if is_current(seen, view):
         return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers=dict(response.headers))
@@ -119,7 +125,7 @@ async def get_export(
     responses=problems(*ON_CALL, Code.NOT_CANCELABLE) | CANCELING,
 )
 async def cancel_export(
-    export_id: ExportIdPath, client: ExportsWriter, services: ServicesOf, response: Response
+    client: ExportsWriter, export_id: ExportIdPath, services: ServicesOf, response: Response
 ) -> ExportOut:
     """Stop an export; asked again, the answer is the same.
 
@@ -127,7 +133,7 @@ async def cancel_export(
     and its file is dropped.
     """
     async with services.sessions.begin() as session:
-        view = await export_view(session, client, ExportId(export_id))
+        view = await export_view(session, client, export_id)
         await cancel(session, view.export.id, actor=client.actor, request_id=request_id())
         view = await export_view(session, client, view.export.id)
     _describe(response, services, view)
@@ -137,10 +143,10 @@ async def cancel_export(
 
 
 @router.get("/{export_id}/events", responses=problems(*ON_CALL))
-async def get_export_events(export_id: ExportIdPath, client: ExportsReader, services: ServicesOf) -> Timeline:
+async def get_export_events(client: ExportsReader, export_id: ExportIdPath, services: ServicesOf) -> Timeline:
     """What happened to an export, in order."""
     async with services.sessions() as session:
-        return Timeline.of(await timeline(session, client, ExportId(export_id)))
+        return Timeline.of(await timeline(session, client, export_id))
 
 
 async def _submit(

@@ -3,17 +3,21 @@
 import base64
 import binascii
 import re
-from typing import Annotated
 
-from fastapi import Query
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.ids import ExportId
 from app.problems import Code, ProblemError
 
-PageSize = Annotated[int, Query(ge=1, le=200, description="Most items on a page.")]
-PageToken = Annotated[
-    str | None, Query(alias="page_token", description="`next_page_token` of the page before.")
-]
+
+class PageQuery(BaseModel):
+    """The parameters of a list; one that it does not know is refused, lest a typing error list everything."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    page_size: int = Field(50, ge=1, le=200, description="Most items on a page.")
+    page_token: str | None = Field(None, description="`next_page_token` of the page before.")
+
 
 EXPORT_ID = re.compile(r"exp_[0-9a-f]{32}")
 

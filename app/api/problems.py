@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 import structlog
 from fastapi import FastAPI, Request
@@ -12,6 +13,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.request_id import request_id
@@ -19,6 +21,7 @@ from app.problems import EXPLANATIONS, Code, Fault, Problem, ProblemError
 
 MEDIA_TYPE = "application/problem+json"
 DATABASE_RETRY_AFTER = 5
+MOST_FAULTS = 100
 
 STATUSES = {
     Code.VALIDATION_FAILED: 422,
@@ -33,6 +36,7 @@ STATUSES = {
     Code.METHOD_NOT_ALLOWED: 405,
     Code.CONFLICT: 409,
     Code.BODY_TOO_LARGE: 413,
+    Code.UNSUPPORTED_MEDIA_TYPE: 415,
     Code.NOT_READY: 409,
     Code.NOT_CANCELABLE: 409,
     Code.ARTIFACT_EXPIRED: 410,
@@ -60,7 +64,11 @@ class ErrorOut(BaseModel):
     type: str = Field(description="A page of this service that explains the code.")
     title: str
     detail: str
-    code: Code = Field(description="Decide by this; it never changes.")
+    # Not an enum on the way out: a row may hold a code of the next version.
+    code: str = Field(
+        description="Decide by this; it never changes.",
+        json_schema_extra={"examples": [str(Code.UPSTREAM_FAILED)], "x-known-values": [*map(str, Code)]},
+    )
     retryable: bool = Field(description="Whether the same request may succeed another time.")
     errors: list[FaultOut] = []
 
@@ -75,7 +83,7 @@ class ProblemOut(ErrorOut):
 
 # What any call with a key, and any such call with a body, may be answered with.
 ON_CALL = (Code.UNAUTHENTICATED, Code.SCOPE_MISSING, Code.NOT_FOUND, Code.VALIDATION_FAILED)
-ON_BODY = (*ON_CALL, Code.MALFORMED_JSON, Code.BODY_TOO_LARGE)
+ON_BODY = (*ON_CALL, Code.MALFORMED_JSON, Code.BODY_TOO_LARGE, Code.UNSUPPORTED_MEDIA_TYPE)
 
 
 def problems(*codes: Code) -> dict[int | str, dict[str, Any]]:
@@ -135,7 +143,7 @@ def problem_response(
 ) -> Response:
     """The document of a problem that occurred at a path."""
     status = STATUSES[problem.code]
-    body = {**problem.as_error(), "status": status, "instance": path, "request_id": request_id()}
+    body = {**problem.as_error(), "status": status, "instance": quote(path), "request_id": request_id()}
     named = dict(headers or {})
     if retry_after is not None:
         named["Retry-After"] = str(retry_after)
@@ -145,32 +153,53 @@ def problem_response(
 async def _problem_error(request: Request, error: ProblemError) -> Response:
     headers = {}
     if error.problem.code in {Code.UNAUTHENTICATED, Code.SCOPE_MISSING}:
-        headers["WWW-Authenticate"] = _challenge(error.problem)
+        sent = "Authorization" in request.headers
+        headers["WWW-Authenticate"] = _challenge(error.problem, key_was_sent=sent)
     return problem_response(
         error.problem, path=request.url.path, retry_after=error.retry_after, headers=headers
     )
 
 
-def _challenge(problem: Problem) -> str:
-    """RFC 6750, section 3."""
+def _challenge(problem: Problem, *, key_was_sent: bool) -> str:
+    """RFC 6750, section 3: a request without any key is told of no error."""
+    realm = 'Bearer realm="asana-exports"'
     if problem.code is Code.SCOPE_MISSING:
-        return 'Bearer realm="asana-exports", error="insufficient_scope"'
-    return 'Bearer realm="asana-exports"'
+        return f'{realm}, error="insufficient_scope"'
+    return f'{realm}, error="invalid_token"' if key_was_sent else realm
 
 
 async def _validation_error(request: Request, error: RequestValidationError) -> Response:
     found = error.errors()
+    if _is_of_another_type(request, found):
+        given = request.headers.get("Content-Type") or "none"
+        detail = f"The body's Content-Type is {given!r}; it must be application/json."
+        return problem_response(Problem(Code.UNSUPPORTED_MEDIA_TYPE, detail), path=request.url.path)
     if any(each["type"] == "json_invalid" for each in found):
         return problem_response(
             Problem(Code.MALFORMED_JSON, "The body cannot be read as JSON."), path=request.url.path
         )
     faults = tuple(sorted(_faults(found), key=lambda fault: (fault.pointer, fault.detail)))
     detail = f"The request has {len(faults)} fault{'s' if len(faults) > 1 else ''}."
+    if len(faults) > MOST_FAULTS:
+        detail += f" The first {MOST_FAULTS} are told."
+        faults = faults[:MOST_FAULTS]
     return problem_response(Problem(Code.VALIDATION_FAILED, detail, faults), path=request.url.path)
 
 
+def _is_of_another_type(request: Request, found: Iterable[dict[str, Any]]) -> bool:
+    """Whether a body was sent that FastAPI did not read as JSON, for its Content-Type does not say so."""
+    media_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    is_json = media_type == "application/json" or media_type.endswith("+json")
+    return not is_json and any(each["loc"] == ("body",) and each["type"] != "missing" for each in found)
+
+
 def _faults(found: Iterable[dict[str, Any]]) -> set[Fault]:
-    return {Fault(_pointer(each["loc"]), each["msg"]) for each in found}
+    return {Fault(_pointer(each["loc"]), _words(each)) for each in found}
+
+
+def _words(fault: dict[str, Any]) -> str:
+    is_shape = fault["type"] in {"model_attributes_type", "model_type", "dict_type"}
+    return "must be a JSON object" if is_shape else str(fault["msg"])
 
 
 def _pointer(place: tuple[int | str, ...]) -> str:
@@ -195,7 +224,23 @@ async def _http_exception(request: Request, error: HTTPException) -> Response:
         Code.METHOD_NOT_ALLOWED: f"{request.method} is not possible here.",
     }
     detail = details.get(code, str(error.detail))
-    return problem_response(Problem(code, detail), path=request.url.path, headers=dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if code is Code.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_methods_of(request))
+    return problem_response(Problem(code, detail), path=request.url.path, headers=headers)
+
+
+def _methods_of(request: Request) -> list[str]:
+    """What the path knows in all its routes; the router itself tells of the first alone."""
+    known = [
+        method
+        for method in ("GET", "POST", "PUT", "DELETE")
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.router.routes
+        )
+    ]
+    return ["HEAD", *known] if "GET" in known else known
 
 
 async def _database_error(request: Request, error: Exception) -> Response:

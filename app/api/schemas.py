@@ -105,10 +105,10 @@ class ArtifactOut(BaseModel):
     expires_at: datetime
 
     @classmethod
-    def of(cls, artifact: Artifact) -> "ArtifactOut":
+    def of(cls, artifact: Artifact, state: ArtifactState) -> "ArtifactOut":
         return cls(
             id=artifact.id,
-            state=artifact.state,
+            state=state,
             url=f"/v1/artifacts/{artifact.id}/content",
             location=artifact.location,
             media_type=artifact.media_type,
@@ -180,7 +180,7 @@ class ExportOut(BaseModel):
     started_at: datetime | None
     finished_at: datetime | None
     retry_of: str | None
-    version: int = Field(description="Rises with every change.")
+    version: int = Field(description="Rises with every change of status, phase or outcome.")
 
     @classmethod
     def of(cls, view: ExportView) -> "ExportOut":
@@ -202,7 +202,9 @@ class ExportOut(BaseModel):
                 asana_job_gid=run.asana_job,
                 data_as_of=DataAsOfOut(since=run.data_from, to=run.data_to),
             ),
-            artifact=ArtifactOut.of(view.artifact) if view.artifact else None,
+            artifact=ArtifactOut.of(view.artifact, view.artifact_state)
+            if view.artifact and view.artifact_state
+            else None,
             error=None if export.error is None else ErrorOut.model_validate(export.error),
             warnings=[WarningOut.model_validate(warning) for warning in run.warnings],
             created_by=view.client,

@@ -9,10 +9,12 @@ import httpx
 from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from app.access.credentials import check_keys
 from app.access.vault import Vault, open_vault
 from app.artifacts.store import LocalStore
 from app.asana.client import AsanaClient
 from app.clock import Clock, SystemClock
+from app.database.migrate import at_head
 from app.database.session import open_database
 from app.settings import Settings
 
@@ -31,12 +33,19 @@ class Services:
 
 @asynccontextmanager
 async def open_services(settings: Settings) -> AsyncIterator[Services]:
-    """Open them, and close them at the end."""
+    """Open them, and close them at the end.
+
+    Raises `VaultError` when the keys are not those the tokens were encrypted with, and what `open_database`
+    raises.
+    """
     vault = open_vault(settings)
     async with (
         open_database(settings) as database,
         httpx.AsyncClient(timeout=settings.asana_timeout_seconds) as http,
     ):
+        async with database.sessions() as session:
+            if await at_head(session):
+                await check_keys(session, vault)
         store = LocalStore(settings.files_dir)
         asana = AsanaClient(http, settings.asana_url)
         yield Services(settings, SystemClock(), database.sessions, asana, vault, store)

@@ -18,14 +18,24 @@ NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
 
 
 def etag_of(view: ExportView) -> str:
-    """The version of an export as an entity tag (RFC 9110, section 8.8.3)."""
-    return f'"v{view.export.version}"'
+    """An entity tag that changes with all that a caller waits to see (RFC 9110, section 8.8.3).
+
+    Place and reason move without a change of the export itself.
+    """
+    if view.ahead is None:
+        return f'W/"v{view.export.version}"'
+    return f'W/"v{view.export.version}-{view.ahead}-{view.wait_reason or "next"}"'
 
 
 def is_current(seen: str | None, view: ExportView) -> bool:
-    """Whether `If-None-Match` names the version, by weak comparison (RFC 9110, section 13.1.2)."""
+    """Whether `If-None-Match` names the export as it is now."""
+    return matches(seen, etag_of(view))
+
+
+def matches(seen: str | None, etag: str) -> bool:
+    """Whether a list of entity tags holds one, by weak comparison (RFC 9110, section 13.1.2)."""
     tags = {tag.strip().removeprefix("W/") for tag in (seen or "").split(",")}
-    return etag_of(view) in tags or "*" in tags
+    return etag.removeprefix("W/") in tags or "*" in tags
 
 
 def retry_after(view: ExportView, now: datetime) -> int | None:

@@ -26,7 +26,9 @@ class WorkspacePut(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    credential: str = Field(max_length=100, examples=["cred_01997d3c5b7d7e3f8a1b2c3d4e5f6074"])
+    credential: str = Field(
+        pattern=r"^cred_[0-9a-f]{32}$", examples=["cred_01997d3c5b7d7e3f8a1b2c3d4e5f6074"]
+    )
 
 
 class WorkspaceOut(BaseModel):

@@ -37,3 +37,8 @@ class Artifact(Base):
     by_type: Mapped[Json]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime]
+
+    def state_at(self, now: datetime) -> ArtifactState:
+        """The state, where expiry has not yet been noted too."""
+        over = self.state in {ArtifactState.AVAILABLE, ArtifactState.EXPIRING} and now >= self.expires_at
+        return ArtifactState.EXPIRED if over else self.state

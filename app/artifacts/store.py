@@ -12,6 +12,7 @@ from uuid import uuid4
 
 KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 READ_BYTES = 1 << 18
+FOLDER_MODE, FILE_MODE = 0o750, 0o640
 
 
 class StorageFull(Exception):
@@ -83,7 +84,7 @@ class Writer:
     def _publish(self) -> None:
         self._file.flush()
         os.fsync(self._file.fileno())
-        self._target.parent.mkdir(parents=True, exist_ok=True)
+        self._target.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         self._partial.replace(self._target)
         # The name is data of the folder: without this a power cut may forget it.
         folder = os.open(self._target.parent, os.O_RDONLY)
@@ -114,9 +115,15 @@ class StoredFile:
 
 
 def _create(partial: Path) -> BinaryIO:
-    partial.parent.mkdir(parents=True, exist_ok=True)
+    # Nothing for other accounts of the machine; a mode for `mkdir` does not reach the parents it makes.
+    partial.parent.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    partial.parent.mkdir(mode=FOLDER_MODE, exist_ok=True)
     # Buffered, for a raw file may write less than it was given.
-    return partial.open("xb")
+    return open(partial, "xb", opener=_for_us_alone)
+
+
+def _for_us_alone(path: str, flags: int) -> int:
+    return os.open(path, flags, FILE_MODE)
 
 
 def _discard(file: BinaryIO, partial: Path) -> None:

@@ -17,7 +17,7 @@ from app.asana.errors import (
     Refused,
     Unavailable,
 )
-from app.asana.schemas import Job, User, Workspace
+from app.asana.schemas import Job, Placed, User, Workspace
 
 USER_AGENT = f"asana-exports/{version('asana-exports')}"
 # Asana documents Retry-After on every 429; its examples say 30 seconds.
@@ -62,6 +62,22 @@ class AsanaClient:
     async def workspace(self, token: SecretStr, gid: str) -> Workspace:
         """A workspace that the token opens."""
         return await self._call(Workspace, token, "GET", f"/workspaces/{gid}", fields="name")
+
+    async def workspace_of(self, token: SecretStr, parent: str) -> str | None:
+        """The workspace that a project, portfolio, team or goal is in; None when the token sees none of them.
+
+        A gid does not tell what it names, so that each kind is asked for in turn.
+        """
+        for path in ("projects", "portfolios", "teams", "goals"):
+            try:
+                found = await self._call(
+                    Placed, token, "GET", f"/{path}/{parent}", fields="workspace,organization"
+                )
+            except (NotFound, Forbidden, Refused):
+                continue
+            if place := found.workspace or found.organization:
+                return place.gid
+        return None
 
     async def _call(
         self,

@@ -59,3 +59,10 @@ class User(Answer):
 class Workspace(Answer):
     gid: str
     name: str = ""
+
+
+class Placed(Answer):
+    """Something that is in a workspace; of a team Asana says `organization`."""
+
+    workspace: Workspace | None = None
+    organization: Workspace | None = None

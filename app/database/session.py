@@ -77,6 +77,8 @@ def _engine(settings: Settings, url: str, connections: int) -> AsyncEngine:
         pool_size=connections,
         max_overflow=0,
         pool_pre_ping=True,
+        # Parameters may be secrets, and would stand in every error and its traceback.
+        hide_parameters=True,
         pool_timeout=10,
         connect_args={"options": patience, "connect_timeout": 10, "application_name": "asana-exports"},
     )

@@ -24,6 +24,7 @@ class EventType(StrEnum):
     CREDENTIAL_INVALID = "credential.invalid"
     WORKSPACE_REGISTERED = "workspace.registered"
     CLIENT_CREATED = "client.created"
+    CLIENT_REVOKED = "client.revoked"
 
 
 class Event(Base):

@@ -93,7 +93,7 @@ class Run(Base):
 
 
 class Export(Base):
-    """One caller's request. `version` rises with every change that a caller can see."""
+    """One caller's request. `version` rises with every change of its row."""
 
     __tablename__ = "exports"
 

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from app.access.models import Client, Kind, Scope
-from app.artifacts.models import Artifact
+from app.artifacts.models import Artifact, ArtifactState
 from app.events.log import Event
 from app.exports.models import Export, Run, Status
 from app.exports.order import count_ahead
@@ -27,6 +27,7 @@ class ExportView:
     export: Export
     run: Run
     artifact: Artifact | None
+    artifact_state: ArtifactState | None
     client: str
     ahead: int | None
     wait_reason: WaitReason | None
@@ -115,6 +116,7 @@ def _views(client: Client) -> Select[*tuple[Any, ...]]:
             count_ahead().label("ahead"),
             slot_taken.label("slot_taken"),
             (Run.not_before > func.now()).label("held_back"),
+            func.now().label("now"),
         )
         .join(Run, Run.id == Export.run)
         .join(Client, Client.id == Export.client)
@@ -129,10 +131,12 @@ def _view(row: Row[Any]) -> ExportView:
     queued = row.Export.status is Status.QUEUED
     # A queued export whose run is not queued is being tried at Asana: nobody goes before it.
     ahead = row.ahead if row.Run.status is Status.QUEUED else 0
+    artifact = row.Artifact if row.Export.status is Status.SUCCEEDED else None
     return ExportView(
         export=row.Export,
         run=row.Run,
-        artifact=row.Artifact if row.Export.status is Status.SUCCEEDED else None,
+        artifact=artifact,
+        artifact_state=artifact.state_at(row.now) if artifact else None,
         client=row.client,
         ahead=ahead if queued else None,
         wait_reason=_reason_in_queue(row, ahead) if queued else row.Run.wait_reason,

@@ -45,21 +45,16 @@ class ResourceType(StrEnum):
 
 def read_moment(value: object) -> datetime:
     """Read an ISO 8601 date-time; without an offset it would mean different instants to different readers."""
-    if isinstance(value, datetime) and value.tzinfo is not None:
-        return value.astimezone(UTC)
-    if not isinstance(value, str):
-        raise PydanticCustomError(
-            "timestamp", "must be a date-time in ISO 8601, such as 2026-01-01T00:00:00Z"
-        )
     try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)  # type: ignore[arg-type]
+        utc = moment.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
         raise PydanticCustomError(
             "timestamp", "must be a date-time in ISO 8601, such as 2026-01-01T00:00:00Z"
         ) from None
     if moment.tzinfo is None:
         raise PydanticCustomError("timestamp", "must name its offset from UTC, such as Z or +02:00")
-    return moment.astimezone(UTC)
+    return utc
 
 
 Moment = Annotated[datetime, BeforeValidator(read_moment, json_schema_input_type=str)]
@@ -84,6 +79,7 @@ class Filters(BaseModel):
 
 
 TASKS_ONLY = ("assigned_by.any", "assignee.any")
+KNOWN_FILTERS = {str(field.alias) for field in Filters.model_fields.values()}
 
 
 class ExportRequestParameter(BaseModel):
@@ -124,13 +120,13 @@ class ResourceRequest(BaseModel):
 
     def for_asana(self) -> dict[str, Any]:
         """Asana's body, in one form for all requests that mean the same."""
-        return {
-            "workspace": self.workspace,
-            "export_request_parameters": [
-                item.model_dump(mode="json", by_alias=True, exclude_none=True)
-                for item in self.export_request_parameters
-            ],
-        }
+        items = [
+            item.model_dump(mode="json", by_alias=True, exclude_none=True)
+            for item in self.export_request_parameters
+        ]
+        # Asana does not say what it makes of filters that are there but empty.
+        kept = [{name: value for name, value in item.items() if value} for item in items]
+        return {"workspace": self.workspace, "export_request_parameters": kept}
 
 
 class GraphRequest(BaseModel):
@@ -153,7 +149,7 @@ def _misfits(data: Any) -> Iterator[tuple[str, str]]:
     if not isinstance(filters, dict):
         return
     resource_type = data.get("resource_type")
-    for name in filters:
+    for name in KNOWN_FILTERS & filters.keys():
         if resource_type == ResourceType.TEAM:
             yield name, "Asana does not support filters for teams"
         elif resource_type == ResourceType.MESSAGE and name in TASKS_ONLY:

@@ -16,6 +16,7 @@ from app.sandbox.jobs import Job, JobKind, JobStatus
 from app.sandbox.refusals import Refused, forbidden, unknown
 from app.sandbox.settings import WorkspaceSpec
 from app.sandbox.tokens import Token, TokenKind
+from app.sandbox.world import Kind, find_parent
 
 router = APIRouter(prefix="/api/1.0", route_class=AsanaRoute, tags=["Asana"])
 nothing_here = APIRouter(route_class=AsanaRoute, include_in_schema=False)
@@ -123,6 +124,23 @@ async def get_workspace(request: Request, gid: str, token: Caller) -> Response:
     token.enter(gid)
     workspace = cast_of(sandbox.settings.seed, spec).workspace
     return _shown(request, {**workspace, "email_domains": ["sandbox.example"], "is_organization": True})
+
+
+@router.get("/projects/{gid}", name="parent")
+@router.get("/portfolios/{gid}", name="parent")
+@router.get("/teams/{gid}", name="parent")
+@router.get("/goals/{gid}", name="parent")
+async def get_parent(request: Request, gid: str, token: Caller) -> Response:
+    """What a graph export may start from, with the workspace it is in."""
+    sandbox = sandbox_of(request)
+    kind = request.url.path.split("/")[-2].removesuffix("s")
+    parent = find_parent(sandbox.settings.workspaces, gid)
+    if parent is None or parent.kind.name.lower() != kind:
+        raise unknown(kind, gid)
+    token.enter(parent.spec.gid, kind)
+    place = "organization" if parent.kind is Kind.TEAM else "workspace"
+    workspace = cast_of(sandbox.settings.seed, parent.spec).workspace
+    return _shown(request, {"gid": gid, "resource_type": kind, "name": f"{kind} {gid}", place: workspace})
 
 
 @nothing_here.api_route(

@@ -90,6 +90,9 @@ async def _find_subject(request: Request, exchange: Exchange, sandbox: Sandbox) 
     if exchange.call in (Call.JOB, Call.FILE):
         exchange.job, job = gid, sandbox.jobs.get(gid or "")
         exchange.workspace, exchange.parent = (job.workspace, job.parent) if job else (None, None)
+    elif exchange.call is Call.PARENT:
+        parent = find_parent(workspaces, gid or "")
+        exchange.parent, exchange.workspace = gid, parent.spec.gid if parent else None
     elif exchange.call is Call.WORKSPACE:
         exchange.workspace = gid if gid in workspaces else None
     elif exchange.call in (Call.GRAPH, Call.RESOURCE):

@@ -17,6 +17,7 @@ class Call(StrEnum):
     FILE = "file"
     ME = "me"
     WORKSPACE = "workspace"
+    PARENT = "parent"
     OTHER = "other"
 
 

@@ -11,6 +11,7 @@ import httpx
 import psycopg
 import structlog
 
+from app.access.credentials import check_keys
 from app.access.vault import open_vault
 from app.artifacts.store import LocalStore
 from app.asana.client import AsanaClient
@@ -63,8 +64,13 @@ async def worker_context(settings: Settings, database: Database, clock: Clock) -
 async def run_worker(
     settings: Settings, database: Database, stop: asyncio.Event, clock: Clock | None = None
 ) -> None:
-    """Serve lanes until told to stop. A worker that lost its lease starts anew under a new name."""
+    """Serve lanes until told to stop. A worker that lost its lease starts anew under a new name.
+
+    Raises `VaultError` when the keys are not those the tokens were encrypted with.
+    """
     clock = clock or SystemClock()
+    async with database.sessions() as session:
+        await check_keys(session, open_vault(settings))
     while not stop.is_set():
         async with worker_context(settings, database, clock) as ctx:
             await WorkerProcess(ctx, database, stop).run()

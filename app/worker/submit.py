@@ -22,6 +22,7 @@ from app.lanes.claim import HeldLane
 from app.lanes.models import WaitReason
 from app.problems import Code, Problem
 from app.worker.context import Context
+from app.worker.upstream import NotInWorkspace
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -52,6 +53,8 @@ async def submit(ctx: Context, lane: HeldLane, run: Run) -> Run | None:
         except NotAuthorized:
             pause = ctx.settings.probe_max_seconds
             return await ctx.write(put_back, lane, run.id, WaitReason.CREDENTIAL_INVALID, pause)
+        except NotInWorkspace as error:
+            return await ctx.write(fail_run, lane, run.id, Problem(Code.PARENT_NOT_IN_WORKSPACE, str(error)))
         except (Refused, PlanRequired) as error:
             code = Code.UPSTREAM_REJECTED if isinstance(error, Refused) else Code.UPSTREAM_FORBIDDEN
             return await ctx.write(fail_run, lane, run.id, Problem(code, f"Asana answered: {error}"))

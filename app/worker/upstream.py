@@ -27,6 +27,10 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 
+class NotInWorkspace(Exception):
+    """The parent of a graph export is somewhere else."""
+
+
 @dataclass(frozen=True)
 class KnownCredential:
     """A credential as last read from the database."""
@@ -56,19 +60,32 @@ class Upstream:
         self._budgets: dict[CredentialId, CallBudget] = {}
 
     async def start(self, run: Run, ready: Callable[[], None]) -> Job:
-        """Start the run at Asana; `ready` is asked right before the call and may refuse it by raising."""
+        """Start the run at Asana; `ready` is asked right before the call and may refuse it by raising.
+
+        Raises `NotInWorkspace` for a graph export that would leave its workspace.
+        """
 
         async def call(token: SecretStr) -> Job:
-            ready()
             match run.kind:
                 case Kind.RESOURCE:
+                    ready()
                     return await self._asana.create_resource_export(
                         token, run.request["workspace"], run.request["export_request_parameters"]
                     )
                 case Kind.GRAPH:
+                    await self._check_place(token, run)
+                    ready()
                     return await self._asana.create_graph_export(token, run.request["parent"])
 
         return await self._call(run.credential, call)
+
+    async def _check_place(self, token: SecretStr, run: Run) -> None:
+        # The workspace of a graph export is only the caller's word, and a grant is for a workspace.
+        parent = run.request["parent"]
+        there = await self._asana.workspace_of(token, parent)
+        if there != run.workspace:
+            where = f"is in workspace {there}" if there else "cannot be seen with the workspace's credential"
+            raise NotInWorkspace(f"{parent} {where}, not in workspace {run.workspace}.")
 
     async def job(self, run: Run) -> Job:
         """The run's job as it is now."""

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 from sqlalchemy import func, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.access.clients import client_by_key, create_client
+from app.access.clients import ClientSpec, GrantSpec, client_by_key, create_client
 from app.access.models import Kind, Priority, Scope
 from app.access.vault import Vault, VaultError, open_vault
 from app.settings import Settings
@@ -53,7 +53,7 @@ def test_a_malformed_key_is_refused() -> None:
 async def test_a_key_opens_for_its_client_until_revoked(sessions: Sessions) -> None:
     async with sessions.begin() as session:
         client, key = await create_client(
-            session, "bi", [Scope.EXPORTS_READ], workspaces=("1001",), actor="test"
+            session, ClientSpec(name="bi", scopes=(Scope.EXPORTS_READ,)), actor="test"
         )
         stored = await session.scalar(text("SELECT encode(key_hash, 'escape') FROM clients"))
         assert key.rsplit("_", 1)[-1] not in stored
@@ -70,13 +70,9 @@ async def test_a_key_opens_for_its_client_until_revoked(sessions: Sessions) -> N
 
 async def test_a_grant_that_names_the_workspace_goes_before_one_for_all(sessions: Sessions) -> None:
     async with sessions.begin() as session:
+        grants = [GrantSpec(workspace=gid, kinds=(Kind.RESOURCE,)) for gid in ("*", "1001")]
         client, _ = await create_client(
-            session,
-            "bi",
-            [Scope.EXPORTS_WRITE],
-            workspaces=("*", "1001"),
-            kinds=(Kind.RESOURCE,),
-            actor="test",
+            session, ClientSpec(name="bi", scopes=(Scope.EXPORTS_WRITE,), grants=tuple(grants)), actor="test"
         )
         client.grants[0].highest_priority = Priority.LOW
         named = client.grant_for("1001", Kind.RESOURCE)

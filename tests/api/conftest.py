@@ -12,8 +12,8 @@ import pytest
 import uvicorn
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.access.clients import create_client
-from app.access.models import Kind, Priority, Scope
+from app.access.clients import ClientSpec, GrantSpec, create_client
+from app.access.models import Priority, Scope
 from app.access.vault import Vault
 from app.api.services import open_services
 from app.cli import ApiServer
@@ -23,6 +23,8 @@ from app.settings import Settings
 from tests.builders import Tenant, a_tenant
 
 TASKS: dict[str, Any] = {"workspace": "1001", "export_request_parameters": [{"resource_type": "task"}]}
+TOOL = (Scope.EXPORTS_WRITE, Scope.EXPORTS_READ, Scope.ARTIFACTS_READ)
+ANYTHING = GrantSpec(highest_priority=Priority.URGENT)
 PROJECT: dict[str, Any] = {"workspace": "1001", "parent": "10012001"}
 
 
@@ -45,25 +47,12 @@ class Api:
     async def with_key(self, key: str) -> httpx.AsyncClient:
         return await self.anybody(Authorization=f"Bearer {key}")
 
-    async def caller(
-        self,
-        *scopes: Scope,
-        workspaces: Sequence[str] = ("*",),
-        kinds: Sequence[Kind] = tuple(Kind),
-        highest_priority: Priority = Priority.URGENT,
-    ) -> httpx.AsyncClient:
-        """A new client that may do so much."""
+    async def caller(self, *scopes: Scope, grants: Sequence[GrantSpec] = (ANYTHING,)) -> httpx.AsyncClient:
+        """A new client that may do so much; by default, what a tool needs."""
         self.callers += 1
+        spec = ClientSpec(name=f"caller {self.callers}", scopes=scopes or TOOL, grants=tuple(grants))
         async with self.sessions.begin() as session:
-            _, key = await create_client(
-                session,
-                f"caller {self.callers}",
-                scopes or [Scope.EXPORTS_WRITE, Scope.EXPORTS_READ, Scope.ARTIFACTS_READ],
-                workspaces=workspaces,
-                kinds=kinds,
-                highest_priority=highest_priority,
-                actor="test",
-            )
+            _, key = await create_client(session, spec, actor="test")
         return await self.with_key(key)
 
     async def admin(self) -> httpx.AsyncClient:

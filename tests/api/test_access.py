@@ -49,7 +49,9 @@ async def test_nothing_is_done_without_a_key(api: Api, route: str) -> None:
     for headers in ({}, {"Authorization": "Bearer aex_1_2"}, {"Authorization": "Basic YTpi"}):
         response = await call(await api.anybody(**headers), route)
         assert (response.status_code, response.json()["code"]) == (401, "unauthenticated")
-        assert response.headers["WWW-Authenticate"].startswith("Bearer")
+        told = response.headers["WWW-Authenticate"]
+        assert told.startswith("Bearer ")
+        assert ('error="invalid_token"' in told) is bool(headers)
 
 
 @pytest.mark.parametrize("route", GUARDED)

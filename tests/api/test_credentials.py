@@ -1,5 +1,7 @@
 """Tokens go in, and never come out."""
 
+from typing import Any
+
 import httpx
 import pytest
 from sqlalchemy import select
@@ -40,14 +42,30 @@ async def test_a_token_that_asana_refuses_is_not_stored(admin: httpx.AsyncClient
     assert len((await admin.get("/v1/credentials")).json()["items"]) == 1
 
 
-@pytest.mark.parametrize("kind", [FaultKind.STATUS, FaultKind.DROP_BEFORE])
+@pytest.mark.parametrize(
+    ("fault", "retry_after"),
+    [
+        ({"kind": FaultKind.STATUS, "status": 500}, "30"),
+        ({"kind": FaultKind.STATUS, "status": 429, "retry_after": 7}, "7"),
+        ({"kind": FaultKind.DROP_BEFORE}, "30"),
+    ],
+)
 async def test_asana_out_of_reach_is_not_a_refusal(
-    admin: httpx.AsyncClient, sandbox: SandboxControl, kind: FaultKind
+    admin: httpx.AsyncClient, sandbox: SandboxControl, fault: dict[str, Any], retry_after: str
 ) -> None:
-    sandbox.add_fault(Call.ME, kind)
+    sandbox.add_fault(Call.ME, **fault)
     response = await admin.post("/v1/credentials", json=NEW)
     assert (response.status_code, response.json()["code"]) == (503, "upstream-unavailable")
-    assert response.headers["Retry-After"] == "30"
+    assert response.headers["Retry-After"] == retry_after
+
+
+@pytest.mark.parametrize("status", [400, 402, 403, 451])
+async def test_a_no_of_asana_is_a_refusal(
+    admin: httpx.AsyncClient, sandbox: SandboxControl, status: int
+) -> None:
+    sandbox.add_fault(Call.ME, FaultKind.STATUS, status=status)
+    response = await admin.post("/v1/credentials", json=NEW)
+    assert (response.status_code, response.json()["code"]) == (422, "credential-refused")
 
 
 async def test_a_name_is_given_once(admin: httpx.AsyncClient) -> None:
@@ -79,7 +97,7 @@ async def test_a_replaced_token_makes_an_invalid_credential_valid(
 
 async def test_an_unknown_credential_is_not_found(admin: httpx.AsyncClient) -> None:
     for answer in (
-        await admin.get("/v1/credentials/cred_0"),
-        await admin.put("/v1/credentials/cred_0", json={"token": SERVICE_TOKEN}),
+        await admin.get(f"/v1/credentials/cred_{0:032d}"),
+        await admin.put(f"/v1/credentials/cred_{0:032d}", json={"token": SERVICE_TOKEN}),
     ):
         assert (answer.status_code, answer.json()["code"]) == (404, "not-found")

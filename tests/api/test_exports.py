@@ -7,6 +7,7 @@ import httpx
 import pytest
 from sqlalchemy import func, select, text
 
+from app.access.clients import GrantSpec
 from app.access.models import Kind, Priority, Scope
 from app.exports.models import Export, Phase, Status
 from app.exports.states import change, locked_run
@@ -36,7 +37,7 @@ async def test_an_accepted_export_is_queued_and_says_where_to_look(caller: httpx
     assert response.status_code == 202
     assert response.headers["Location"] == f"/v1/exports/{export['id']}"
     assert response.headers["Retry-After"] == "5"
-    assert response.headers["ETag"] == '"v1"'
+    assert response.headers["ETag"] == 'W/"v1-0-next"'
     assert (export["status"], export["kind"], export["workspace"]) == ("queued", "resource", "1001")
     assert export["request"] == TASKS
     assert export["labels"] == {"team": "bi"}
@@ -81,15 +82,24 @@ async def test_the_same_moment_has_one_form_whatever_its_offset(caller: httpx.As
 async def test_nothing_changed_is_told_by_304(api: Api, caller: httpx.AsyncClient) -> None:
     export = (await caller.post("/v1/exports/resource", json=TASKS)).json()["id"]
     first = await caller.get(f"/v1/exports/{export}")
-    again = await caller.get(
-        f"/v1/exports/{export}", headers={"If-None-Match": f'"v0", W/{first.headers["ETag"]}'}
-    )
+    seen = f'"v0", {first.headers["ETag"].removeprefix("W/")}'
+    again = await caller.get(f"/v1/exports/{export}", headers={"If-None-Match": seen})
     assert (again.status_code, again.content) == (304, b"")
     assert again.headers["ETag"] == first.headers["ETag"]
     await brought_to(api, export, Status.RUNNING)
-    changed = await caller.get(f"/v1/exports/{export}", headers={"If-None-Match": first.headers["ETag"]})
+    changed = await caller.get(f"/v1/exports/{export}", headers={"If-None-Match": seen})
     assert (changed.status_code, changed.json()["status"]) == (200, "running")
     assert changed.json()["version"] == 2
+
+
+async def test_another_place_in_the_queue_is_a_change(caller: httpx.AsyncClient) -> None:
+    first = (await caller.post("/v1/exports/resource", json=TASKS)).headers["Location"]
+    second = await caller.post("/v1/exports/resource", json=TASKS)
+    seen = {"If-None-Match": second.headers["ETag"]}
+    assert (await caller.get(second.headers["Location"], headers=seen)).status_code == 304
+    await caller.post(first + "/cancel")
+    moved = await caller.get(second.headers["Location"], headers=seen)
+    assert (moved.status_code, moved.json()["queue"]["position"]) == (200, 1)
 
 
 async def test_a_failed_export_is_a_good_answer_that_tells_why(api: Api, caller: httpx.AsyncClient) -> None:
@@ -126,8 +136,8 @@ async def test_exports_of_others_do_not_exist(api: Api, caller: httpx.AsyncClien
 
 
 async def test_a_workspace_without_a_grant_does_not_exist(api: Api) -> None:
-    elsewhere = await api.caller(workspaces=["1002"])
-    graphs_only = await api.caller(kinds=[Kind.GRAPH])
+    elsewhere = await api.caller(grants=[GrantSpec(workspace="1002")])
+    graphs_only = await api.caller(grants=[GrantSpec(kinds=(Kind.GRAPH,))])
     for caller in (elsewhere, graphs_only):
         refused = await caller.post("/v1/exports/resource", json=TASKS)
         assert (refused.status_code, refused.json()["code"]) == (404, "not-found")
@@ -138,7 +148,7 @@ async def test_a_workspace_without_a_grant_does_not_exist(api: Api) -> None:
 
 
 async def test_a_grant_caps_the_priority(api: Api) -> None:
-    caller = await api.caller(highest_priority=Priority.NORMAL)
+    caller = await api.caller(grants=[GrantSpec(highest_priority=Priority.NORMAL)])
     refused = await caller.post("/v1/exports/resource", json=TASKS | {"priority": "high"})
     assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/priority")
     assert (await caller.post("/v1/exports/resource", json=TASKS | {"priority": "low"})).status_code == 202
@@ -181,6 +191,13 @@ async def test_a_list_can_be_narrowed(api: Api, caller: httpx.AsyncClient) -> No
 async def test_a_made_up_page_token_is_refused(caller: httpx.AsyncClient, token: str) -> None:
     response = await caller.get("/v1/exports", params={"page_token": token})
     assert (response.status_code, response.json()["code"]) == (400, "bad-page-token")
+
+
+@pytest.mark.parametrize("query", ["stauts=failed", "page_size=0", "workspace=%00", "created_after=now"])
+async def test_a_parameter_that_is_not_understood_is_refused(caller: httpx.AsyncClient, query: str) -> None:
+    response = await caller.get(f"/v1/exports?{query}")
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["pointer"] == f"?{query.partition('=')[0]}"
 
 
 async def test_a_queued_export_is_canceled_at_once_and_for_good(caller: httpx.AsyncClient) -> None:

@@ -39,10 +39,8 @@ async def test_every_code_is_explained_on_a_page_of_its_own(api: Api, code: Code
 
 def test_every_code_that_answers_a_request_has_its_status() -> None:
     only_of_exports = {code for code in Code if code not in STATUSES}
-    assert all(
-        str(code).startswith(("upstream", "credential", "artifact", "download", "run"))
-        for code in only_of_exports
-    )
+    of_runs = ("upstream", "credential", "artifact", "download", "run", "parent")
+    assert all(str(code).startswith(of_runs) for code in only_of_exports)
 
 
 @pytest.mark.parametrize(
@@ -60,8 +58,15 @@ async def test_a_body_of_another_type_or_shape(caller: httpx.AsyncClient) -> Non
     for body in (b"[]", b'"text"', b"1"):
         response = await caller.post("/v1/exports/resource", content=body, headers=JSON)
         await problem(response, 422, "validation-failed")
-    form = await caller.post("/v1/exports/resource", data={"workspace": "1001"})
-    await problem(form, 422, "validation-failed")
+
+
+@pytest.mark.parametrize("content_type", ["application/x-www-form-urlencoded", "text/plain", None])
+async def test_a_body_that_is_not_said_to_be_json(
+    caller: httpx.AsyncClient, content_type: str | None
+) -> None:
+    headers = {"Content-Type": content_type} if content_type else {}
+    response = await caller.post("/v1/exports/resource", content=b'{"workspace": "1001"}', headers=headers)
+    await problem(response, 415, "unsupported-media-type")
 
 
 async def test_a_body_without_end_is_not_read(caller: httpx.AsyncClient) -> None:
@@ -80,7 +85,36 @@ async def test_a_path_or_method_that_is_not_there(caller: httpx.AsyncClient) -> 
     await problem(await caller.get("/v1/nothing"), 404, "not-found")
     refused = await caller.delete("/v1/exports")
     await problem(refused, 405, "method-not-allowed")
-    assert "GET" in refused.headers["Allow"]
+    assert refused.headers["Allow"] == "HEAD, GET"
+    both = await caller.delete("/v1/credentials")
+    assert both.headers["Allow"] == "HEAD, GET, POST"
+    await problem(await caller.get("/v1/exports/"), 404, "not-found")
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/exports/%00", "/v1/exports/x/events", "/v1/artifacts/%00/content", "/v1/exports/" + "e" * 5000],
+)
+async def test_what_cannot_be_an_id_names_nothing(caller: httpx.AsyncClient, path: str) -> None:
+    await problem(await caller.get(path), 404, "not-found")
+
+
+async def test_many_faults_are_told_by_the_first(caller: httpx.AsyncClient) -> None:
+    item = {"resource_type": "team", "filters": {f"f{number}": 1 for number in range(5000)}}
+    body = {"workspace": "1001", "export_request_parameters": [item]}
+    document = (await caller.post("/v1/exports/resource", json=body)).json()
+    assert "5000 faults" in document["detail"]
+    assert len(document["errors"]) == 100
+
+
+async def test_head_says_what_get_would(caller: httpx.AsyncClient) -> None:
+    for path, status in {"/healthz": 200, "/v1/exports": 200, "/v1/nothing": 404}.items():
+        head, get = await caller.head(path), await caller.get(path)
+        assert (head.status_code, head.content) == (status, b"")
+        assert head.headers["Content-Length"] == get.headers["Content-Length"]
+
+
+async def test_problem_pages_of_unknown_codes(caller: httpx.AsyncClient) -> None:
     await problem(await caller.get("/problems/made-up"), 404, "not-found")
 
 

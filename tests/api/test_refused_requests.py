@@ -51,6 +51,10 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
         [f"{FILTER}/modified_at.after"],
     ),
     "no date": (filtered(modified_at__before="yesterday"), [f"{FILTER}/modified_at.before"]),
+    "date out of range": (
+        filtered(modified_at__before="0001-01-01T00:00:00+23:59"),
+        [f"{FILTER}/modified_at.before"],
+    ),
     "date as a number": (filtered(modified_at__before=1767225600), [f"{FILTER}/modified_at.before"]),
     "no fields": (resource({"resource_type": "task", "fields": []}), [f"{ITEM}/fields"]),
     "field that is no path": (resource({"resource_type": "task", "fields": ["a b"]}), [f"{ITEM}/fields/0"]),
@@ -109,6 +113,12 @@ async def test_a_graph_request_that_asana_would_refuse(
 ) -> None:
     problem = (await caller.post("/v1/exports/graph", json=body)).json()
     assert [fault["pointer"] for fault in problem["errors"]] == pointers
+
+
+async def test_empty_filters_are_none(caller: httpx.AsyncClient) -> None:
+    body = resource({"resource_type": "team", "filters": {}})
+    response = await caller.post("/v1/exports/resource", json=body)
+    assert response.json()["request"] == resource({"resource_type": "team"})
 
 
 async def test_every_filter_of_asana_is_taken(caller: httpx.AsyncClient) -> None:

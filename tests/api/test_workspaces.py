@@ -2,6 +2,7 @@
 
 import httpx
 
+from app.access.clients import GrantSpec
 from app.sandbox.control import SandboxControl
 from tests.api.conftest import Api
 
@@ -35,13 +36,16 @@ async def test_a_revoked_token_registers_nothing(
 
 
 async def test_an_unknown_credential_registers_nothing(admin: httpx.AsyncClient) -> None:
-    refused = await admin.put("/v1/workspaces/1002", json={"credential": "cred_0"})
+    refused = await admin.put("/v1/workspaces/1002", json={"credential": f"cred_{0:032d}"})
     assert (refused.status_code, refused.json()["code"]) == (404, "not-found")
 
 
 async def test_callers_see_the_workspaces_they_have_a_grant_for(api: Api, admin: httpx.AsyncClient) -> None:
     await admin.put("/v1/workspaces/1002", json={"credential": api.tenant.credential})
-    one, all_of_them = await api.caller(workspaces=["1002", "1003"]), await api.caller()
+    one, all_of_them = (
+        await api.caller(grants=[GrantSpec(workspace=gid) for gid in ("1002", "1003")]),
+        await api.caller(),
+    )
 
     async def seen(caller: httpx.AsyncClient) -> list[str]:
         return [workspace["gid"] for workspace in (await caller.get("/v1/workspaces")).json()["items"]]

@@ -108,3 +108,19 @@ def test_a_double_slash_in_the_path_is_tolerated(sandbox: SandboxControl) -> Non
             f"{sandbox.base_url}/api/1.0//exports//graph", json={"data": {"parent": "10012001"}}
         )
     assert response.status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("path", "gid", "place"),
+    [
+        ("projects", "10012001", "workspace"),
+        ("portfolios", "10013001", "workspace"),
+        ("teams", "10011001", "organization"),
+        ("goals", "10014001", "workspace"),
+    ],
+)
+def test_a_parent_says_where_it_is(service: AsanaCaller, path: str, gid: str, place: str) -> None:
+    shown = data(service.http.get(f"/{path}/{gid}", params={"opt_fields": "workspace,organization"}))
+    assert shown[place]["gid"] == "1001"
+    others = {"projects", "portfolios", "teams", "goals"} - {path}
+    assert {service.http.get(f"/{other}/{gid}").status_code for other in others} == {404}

@@ -81,6 +81,18 @@ async def test_each_kind_of_parent_is_exported(service: Service, parent: str) ->
     assert run.data_to is not None
 
 
+async def test_a_graph_export_does_not_leave_its_workspace(service: Service) -> None:
+    """The parent exists and the credential may see it, but it is not where the caller's grant is."""
+    service.worker()
+    elsewhere = GraphRequest(workspace="1001", parent="10022001")
+    unseen = GraphRequest(workspace="1001", parent="99999999")
+    for export in await service.finished(await service.submit(elsewhere), await service.submit(unseen)):
+        assert export.status is Status.FAILED
+        assert export.error is not None
+        assert export.error["code"] == "parent-not-in-workspace"
+    assert posts(service, Call.GRAPH) == []
+
+
 async def test_the_timeline_tells_the_story(service: Service) -> None:
     service.worker()
     (export,) = await service.finished(await service.submit(resource()))

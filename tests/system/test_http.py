@@ -11,9 +11,11 @@ from urllib.request import url2pathname
 import httpx
 import orjson
 import pytest
+from sqlalchemy import func, update
 
-from app.access.clients import create_client
+from app.access.clients import ClientSpec, create_client
 from app.access.models import Scope
+from app.artifacts.models import Artifact
 from tests.processes import until
 from tests.system.conftest import Service
 
@@ -37,7 +39,7 @@ def caller(url: str, key: str) -> httpx.AsyncClient:
 
 async def another(service: Service, tool: httpx.AsyncClient, *scopes: Scope) -> httpx.AsyncClient:
     async with service.sessions.begin() as session:
-        _, key = await create_client(session, "another", scopes, actor="test")
+        _, key = await create_client(session, ClientSpec(name="another", scopes=scopes), actor="test")
     return caller(str(tool.base_url), key)
 
 
@@ -77,6 +79,24 @@ def file_of(artifact: Json) -> Path:
     return Path(url2pathname(urlparse(artifact["location"]).path))
 
 
+async def test_a_file_that_is_known_is_not_sent_again(tool: httpx.AsyncClient) -> None:
+    artifact = (await exported(tool))["artifact"]
+    head = await tool.head(artifact["url"])
+    assert (head.status_code, head.headers["Content-Length"]) == (200, str(artifact["bytes"]))
+    known = await tool.get(artifact["url"], headers={"If-None-Match": head.headers["ETag"]})
+    assert (known.status_code, known.content) == (304, b"")
+
+
+async def test_a_file_past_its_time_is_gone(service: Service, tool: httpx.AsyncClient) -> None:
+    export = await exported(tool)
+    async with service.sessions.begin() as session:
+        await session.execute(update(Artifact).values(expires_at=func.now()))
+    gone = await tool.get(export["artifact"]["url"])
+    assert (gone.status_code, gone.json()["code"]) == (410, "artifact-expired")
+    again = (await tool.get(f"/v1/exports/{export['id']}")).json()
+    assert (again["status"], again["artifact"]["state"]) == ("succeeded", "expired")
+
+
 async def test_a_file_is_for_its_client_and_for_keys_that_may_read_files(
     service: Service, tool: httpx.AsyncClient
 ) -> None:
@@ -86,11 +106,17 @@ async def test_a_file_is_for_its_client_and_for_keys_that_may_read_files(
     assert (refused.status_code, refused.json()["code"]) == (404, "not-found")
 
 
-async def test_a_file_that_has_gone_from_the_store_is_not_called_expired(tool: httpx.AsyncClient) -> None:
+async def test_a_file_that_is_not_as_it_was_stored_is_not_sent(tool: httpx.AsyncClient) -> None:
     artifact = (await exported(tool))["artifact"]
-    file_of(artifact).unlink()
+    file = file_of(artifact)
+    assert file.stat().st_mode & 0o007 == file.parent.stat().st_mode & 0o007 == 0
+    with file.open("r+b") as opened:
+        opened.truncate(100)
+    damaged = await tool.get(artifact["url"])
+    file.unlink()
     missing = await tool.get(artifact["url"])
-    assert (missing.status_code, missing.json()["code"]) == (500, "artifact-missing")
+    for answer in (damaged, missing):
+        assert (answer.status_code, answer.json()["code"]) == (500, "artifact-missing")
 
 
 async def test_a_canceled_export_leaves_no_file(service: Service, tool: httpx.AsyncClient) -> None:
