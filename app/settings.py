@@ -51,7 +51,8 @@ class Settings(BaseSettings):
         None,
         repr=False,
         description="A direct connection for LISTEN when `DATABASE_URL` goes through PgBouncer in "
-        "transaction mode.",
+        "transaction mode. Then also set `idle_in_transaction_session_timeout` (to `LEASE_SECONDS`) and "
+        "`timezone` (to UTC) for the role, which a pooler does not pass on.",
     )
     database_pool_size: PositiveInt = Field(10, description="Connections each process may hold.")
     store_url: str = Field(

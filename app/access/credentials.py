@@ -29,11 +29,19 @@ from app.problems import Code, ProblemError
 
 Sessions = async_sessionmaker[AsyncSession]
 
-# Lanes that wait for the token may go on.
+# Before the token is written: a worker that has found it invalid parks the lane under the lane's lock, so
+# either that is committed and we wake the lane, or the worker finds the new token. Ordered, as all who lock
+# several lanes must.
+LOCK_LANES = text("""
+    SELECT FROM lanes
+    WHERE key IN (SELECT lane FROM runs WHERE credential = :credential AND status = 'queued')
+    ORDER BY key
+    FOR UPDATE
+""")
 WAKE_LANES = text("""
     UPDATE lanes SET wait_reason = NULL, next_attempt_at = now()
     WHERE wait_reason = 'credential_invalid'
-      AND workspace IN (SELECT gid FROM workspaces WHERE credential = :credential)
+      AND key IN (SELECT lane FROM runs WHERE credential = :credential AND status = 'queued')
 """)
 
 
@@ -75,6 +83,7 @@ async def replace_token(
         await credential_by_id(session, credential_id)
     user = await _owner(asana, token)
     async with sessions.begin() as session:
+        await session.execute(LOCK_LANES, {"credential": credential_id})
         credential = await credential_by_id(session, credential_id)
         _set_token(credential, vault, token, user)
         await session.flush()

@@ -164,6 +164,8 @@ async def _submit(
         else:
             given = body.model_dump(mode="json", by_alias=True)
             export, replayed = await once(session, client.id, f"exports/{body.kind}", key, given, make)
+    # Afterwards, for until then the lane is locked.
+    async with services.sessions() as session:
         view = await export_view(session, client, export)
     _describe(response, services, view)
     response.headers["Location"] = f"/v1/exports/{export}"

@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from urllib.parse import urljoin
 
 import httpx
 
 from app.artifacts.store import LocalStore
 from app.artifacts.verify import Verified, Verifier
+from app.retry_after import retry_after
 
 BATCH = 1 << 20
 MOST_REDIRECTS = 3
@@ -73,20 +75,27 @@ async def fetch(
 
 async def _content(http: httpx.AsyncClient, url: str, policy: DownloadPolicy) -> AsyncIterator[bytes]:
     """The body at the address, in batches; redirects are followed by hand, each checked like the first."""
-    address = httpx.URL(url)
+    address = _parsed(url)
     for _ in range(MOST_REDIRECTS + 1):
         policy.check(address)
         async with http.stream(
             "GET", address, headers={"Accept-Encoding": "identity"}, follow_redirects=False
         ) as response:
             if response.has_redirect_location:
-                address = address.join(response.headers["Location"])
+                address = _parsed(urljoin(str(address), response.headers["Location"]))
                 continue
             _check_status(response)
             async for batch in response.aiter_raw(BATCH):
                 yield batch
             return
     raise Interrupted("too many redirects")
+
+
+def _parsed(url: str) -> httpx.URL:
+    try:
+        return httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise UrlNotAllowed(f"it is no address: {error}") from None
 
 
 def _check_status(response: httpx.Response) -> None:
@@ -99,6 +108,6 @@ def _check_status(response: httpx.Response) -> None:
         case 404 | 410:
             raise Gone(f"the file's server answered {response.status_code}")
         case status:
-            after = response.headers.get("Retry-After", "")
-            seconds = float(after) if after.isdigit() else None
-            raise Interrupted(f"the file's server answered {status}", retry_after=seconds)
+            raise Interrupted(
+                f"the file's server answered {status}", retry_after=retry_after(response.headers)
+            )

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import re
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -28,12 +29,13 @@ class LocalStore:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._partials = root / ".partial"
 
     @asynccontextmanager
     async def writer(self, key: str) -> AsyncIterator["Writer"]:
         """A new file of that key; left without `publish`, nothing of it remains. Raises `StorageFull`."""
         target = self._path(key)
-        partial = self._root / ".partial" / uuid4().hex
+        partial = self._partials / uuid4().hex
         with _storage_full():
             file = await asyncio.to_thread(_create, partial)
         try:
@@ -52,6 +54,16 @@ class LocalStore:
     async def delete(self, key: str) -> None:
         """Nothing happens where there is no such file."""
         await asyncio.to_thread(self._path(key).unlink, missing_ok=True)
+
+    async def sweep(self, older_than: float) -> int:
+        """Remove what writers that were killed have left, so many seconds old; returns how many files."""
+        return await asyncio.to_thread(self._sweep, time.time() - older_than)
+
+    def _sweep(self, before: float) -> int:
+        left = [path for path in self._partials.glob("*") if path.stat().st_mtime < before]
+        for path in left:
+            path.unlink(missing_ok=True)
+        return len(left)
 
     def location(self, key: str) -> str:
         """A URL that names the file to people and programs on this machine."""
@@ -86,12 +98,9 @@ class Writer:
         os.fsync(self._file.fileno())
         self._target.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         self._partial.replace(self._target)
-        # The name is data of the folder: without this a power cut may forget it.
-        folder = os.open(self._target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        # Names are data of the folder: without this a power cut may forget the file, or its folder.
+        for folder in (self._target.parent, self._target.parent.parent):
+            _sync(folder)
 
 
 class StoredFile:
@@ -112,6 +121,14 @@ class StoredFile:
     def close(self) -> None:
         """Let go of it without reading."""
         self._file.close()
+
+
+def _sync(folder: Path) -> None:
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _create(partial: Path) -> BinaryIO:

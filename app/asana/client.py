@@ -18,13 +18,14 @@ from app.asana.errors import (
     Unavailable,
 )
 from app.asana.schemas import Job, Placed, User, Workspace
+from app.retry_after import retry_after
 
 USER_AGENT = f"asana-exports/{version('asana-exports')}"
 # Asana documents Retry-After on every 429; its examples say 30 seconds.
 DEFAULT_RETRY_AFTER = 30.0
 EXPORTS = ("new_resource_export", "new_graph_export")
 JOB_FIELDS = ",".join(
-    ["status", "resource_subtype"]
+    ["status"]
     + [f"{export}.{name}" for export in EXPORTS for name in ("created_at", "completed_at", "download_url")]
 )
 # These fail before a byte of the request has left.
@@ -130,7 +131,9 @@ def _error(response: httpx.Response, lost: type[AsanaError]) -> AsanaError:
         case 404 if response.request.method == "GET":
             return NotFound(said, status=status)
         case 429:
-            return RateLimited(said, retry_after=_retry_after(response))
+            return RateLimited(said, retry_after=retry_after(response.headers) or DEFAULT_RETRY_AFTER)
+        case 408 | 425:
+            return lost(said, status=status)
         case _ if 400 <= status < 500:
             return Refused(said, status=status)
         case _:
@@ -146,10 +149,3 @@ def _said(response: httpx.Response) -> str:
         return " ".join(words)
     except (ValueError, KeyError, TypeError, AttributeError):
         return response.text[:200].strip() or response.reason_phrase
-
-
-def _retry_after(response: httpx.Response) -> float:
-    try:
-        return max(0.0, min(float(response.headers["Retry-After"]), 3600.0))
-    except (KeyError, ValueError):
-        return DEFAULT_RETRY_AFTER

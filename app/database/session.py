@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from psycopg.conninfo import make_conninfo
 from sqlalchemy import make_url, text
@@ -13,6 +14,13 @@ from app.database.embedded import EmbeddedPostgres
 from app.settings import Settings
 
 OLDEST_SERVER = 15
+# So that a connection whose other end has vanished is noticed in some seconds (libpq's parameters).
+LIFE_SIGNS = {
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
 
 
 class UnsupportedServer(Exception):
@@ -30,6 +38,12 @@ class Database:
     sessions: async_sessionmaker[AsyncSession]
     heartbeat: async_sessionmaker[AsyncSession]
     listen_conninfo: str
+    _single: AsyncEngine
+
+    async def reconnect(self) -> None:
+        """Give up all connections: those that are in use end with their use, the others now."""
+        await self.engine.dispose()
+        await self._single.dispose()
 
 
 @asynccontextmanager
@@ -62,7 +76,8 @@ async def _connected(settings: Settings, url: str) -> AsyncIterator[Database]:
             engine,
             async_sessionmaker(engine, expire_on_commit=False),
             async_sessionmaker(single),
-            conninfo(settings.listen_database_url or url),
+            make_conninfo(conninfo(settings.listen_database_url or url), **LIFE_SIGNS),
+            single,
         )
     finally:
         await engine.dispose()
@@ -70,8 +85,14 @@ async def _connected(settings: Settings, url: str) -> AsyncIterator[Database]:
 
 
 def _engine(settings: Settings, url: str, connections: int) -> AsyncEngine:
-    # A process that is stopped in the middle of a transaction must not keep its row locks for ever.
-    patience = f"-c idle_in_transaction_session_timeout={int(settings.lease_seconds * 1000)} -c timezone=UTC"
+    connect: dict[str, Any] = {"connect_timeout": 10, "application_name": "asana-exports", **LIFE_SIGNS}
+    if settings.listen_database_url:
+        # A pooler that deals out connections by transaction knows neither of these.
+        connect["prepare_threshold"] = None
+    else:
+        # A process that is stopped in the middle of a transaction must not keep its row locks for ever.
+        patience = int(settings.lease_seconds * 1000)
+        connect["options"] = f"-c idle_in_transaction_session_timeout={patience} -c timezone=UTC"
     return create_async_engine(
         sqlalchemy_url(url),
         pool_size=connections,
@@ -80,7 +101,7 @@ def _engine(settings: Settings, url: str, connections: int) -> AsyncEngine:
         # Parameters may be secrets, and would stand in every error and its traceback.
         hide_parameters=True,
         pool_timeout=10,
-        connect_args={"options": patience, "connect_timeout": 10, "application_name": "asana-exports"},
+        connect_args=connect,
     )
 
 

@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.models import Client, Kind, Priority, Workspace
+from app.access.models import Client, Credential, CredentialState, Kind, Priority, Workspace
 from app.database.base import Json
 from app.events.log import EventType, record
 from app.exports.idempotency import fingerprint
@@ -46,7 +47,8 @@ async def accept(session: AsyncSession, client: Client, wanted: Submission, lane
     request = wanted.request
     workspace = await _granted_workspace(session, client, wanted)
     lane = lane_of(request.workspace, request.kind, lane_scope)
-    await enqueue(session, lane, request.workspace)
+    token = await session.scalar(select(Credential.state).where(Credential.id == workspace.credential))
+    await enqueue(session, lane, request.workspace, has_token=token is CredentialState.VALID)
     body = request.for_asana()
     run = Run(
         id=new_run_id(),

@@ -86,6 +86,7 @@ class Run(Base):
         Index(
             "runs_queue_idx", "lane", "rank", "queued_at", "id", postgresql_where=text("status = 'queued'")
         ),
+        Index("runs_credential_idx", "credential", "lane", postgresql_where=text("status = 'queued'")),
         Index("runs_archiving_idx", "id", postgresql_where=text("status = 'archiving'")),
         Index("runs_archiver_idx", "archiver", postgresql_where=text("archiver IS NOT NULL")),
         Index("runs_history_idx", "workspace", "kind", "slot_freed_at"),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, select, text
+from sqlalchemy import Select, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.models import Credential, CredentialState
@@ -15,8 +15,9 @@ from app.exports.order import queue_order
 from app.exports.states import LIVE, change, locked_run
 from app.ids import RunId, WorkerId
 from app.lanes.claim import HeldLane
-from app.lanes.lease import LaneLost, LaneState, hold
+from app.lanes.lease import LaneLost, hold
 from app.lanes.models import WaitReason
+from app.lanes.notifications import LANES, notify
 from app.lanes.release import park, release, unpark
 from app.problems import Problem
 
@@ -49,20 +50,20 @@ class HeldArchive:
 async def next_run(session: AsyncSession, lane: HeldLane, *, credential_wait: float) -> Run | None:
     """The run to work on: the one in flight first, else the head of the queue, which takes the slot.
 
-    With nothing to do now the lane is released and None returned. A head whose token is known to be invalid
-    lets the lane wait for `credential_wait` seconds, or until the token is replaced.
+    With nothing to do now the lane is released and None returned. Where all that is queued has a token known
+    to be invalid, the lane waits for `credential_wait` seconds, or until the token is replaced.
     """
     state = await hold(session, lane)
-    if flying := await _run_in_flight(session, lane):
+    flying = await _run_in_flight(session, lane)
+    if flying and not await _unwanted(session, lane, flying):
         if flying.phase is Phase.SUBMITTING:
             # Somebody was about to ask Asana, and whether that happened is not known here.
             await change(session, flying, flying.status, actor=lane.worker, phase=Phase.SUBMIT_UNKNOWN)
         return flying
-    head = await _head(session, lane, state)
-    if head and await _credential_is_invalid(session, head):
-        await park(session, lane, WaitReason.CREDENTIAL_INVALID, credential_wait)
-        head = None
+    head = None if state.parked or state.paused else await _head(session, lane)
     if head is None:
+        if not state.parked and await _waits_for_a_token(session, lane):
+            await park(session, lane, WaitReason.CREDENTIAL_INVALID, credential_wait)
         await release(session, lane)
         return None
     await change(
@@ -73,33 +74,56 @@ async def next_run(session: AsyncSession, lane: HeldLane, *, credential_wait: fl
 
 async def _run_in_flight(session: AsyncSession, lane: HeldLane) -> Run | None:
     return await session.scalar(
-        select(Run).where(Run.lane == lane.key, Run.status.in_(LIVE)).with_for_update()
-    )
-
-
-async def _head(session: AsyncSession, lane: HeldLane, state: LaneState) -> Run | None:
-    if state.parked or state.paused:
-        return None
-    return await session.scalar(
         select(Run)
-        .where(Run.lane == lane.key, Run.status == Status.QUEUED, Run.not_before <= func.now())
-        .order_by(*queue_order())
-        .limit(1)
+        .where(Run.lane == lane.key, Run.status.in_(LIVE))
         .with_for_update()
+        .execution_options(populate_existing=True)
     )
 
 
-async def _credential_is_invalid(session: AsyncSession, run: Run) -> bool:
-    state = await session.scalar(select(Credential.state).where(Credential.id == run.credential))
-    return state is CredentialState.INVALID
+async def _unwanted(session: AsyncSession, lane: HeldLane, run: Run) -> bool:
+    """Whether nobody waits for the run any more and no job of it is known: then it leaves the slot."""
+    if run.status is not Status.CANCELING or run.asana_job:
+        return False
+    await change(session, run, Status.CANCELED, actor=lane.worker)
+    return True
 
 
-async def about_to_submit(session: AsyncSession, lane: HeldLane, run_id: RunId, phase: Phase) -> None:
-    """Before asking Asana again: the lane must still be ours, and the phase is as told."""
+def _ready(lane: HeldLane, state: CredentialState) -> Select[Run]:
+    return (
+        select(Run)
+        .join(Credential, Credential.id == Run.credential)
+        .where(
+            Run.lane == lane.key,
+            Run.status == Status.QUEUED,
+            Run.not_before <= func.clock_timestamp(),
+            Credential.state == state,
+        )
+    )
+
+
+async def _head(session: AsyncSession, lane: HeldLane) -> Run | None:
+    """Who goes next; a run whose token is invalid does not hold up those behind it."""
+    first = _ready(lane, CredentialState.VALID).order_by(*queue_order()).limit(1)
+    return await session.scalar(first.with_for_update(of=Run))
+
+
+async def _waits_for_a_token(session: AsyncSession, lane: HeldLane) -> bool:
+    return await session.scalar(_ready(lane, CredentialState.INVALID).limit(1)) is not None
+
+
+async def about_to_submit(session: AsyncSession, lane: HeldLane, run_id: RunId, phase: Phase) -> bool:
+    """Before asking Asana, if a while has passed: the lane must still be ours, and the phase is as told.
+
+    False when the run was canceled meanwhile: it has left the slot.
+    """
     await hold(session, lane)
     run = await locked_run(session, run_id)
+    if await _unwanted(session, lane, run):
+        return False
     if run.phase is not phase:
         await change(session, run, run.status, actor=lane.worker, phase=phase)
+    return True
 
 
 async def submitted(
@@ -123,13 +147,18 @@ async def submitted(
 
 
 async def put_back(
-    session: AsyncSession, lane: HeldLane, run_id: RunId, reason: WaitReason, seconds: float
+    session: AsyncSession, lane: HeldLane, run_id: RunId, reason: WaitReason, seconds: float | None = None
 ) -> None:
-    """Asana did not take the run: it keeps its place and its attempt, and the lane waits as a whole."""
+    """Asana did not take the run: it keeps its place and its attempt.
+
+    The lane waits as a whole for so many seconds; for an invalid token it does not, for others in its queue
+    may have another one.
+    """
     await hold(session, lane)
     run = await locked_run(session, run_id)
     await _leave_slot(session, lane, run, Status.QUEUED, wait_reason=reason)
-    await park(session, lane, reason, seconds)
+    if seconds is not None:
+        await park(session, lane, reason, seconds)
 
 
 async def slot_refused(
@@ -172,8 +201,6 @@ async def try_again_later(session: AsyncSession, lane: HeldLane, run_id: RunId, 
     """The run goes back to the queue for another attempt; only it waits, the lane moves on at once."""
     await hold(session, lane)
     run = await locked_run(session, run_id)
-    if run.status is Status.QUEUED:
-        return  # committed before, and only the answer was lost
     await _leave_slot(
         session,
         lane,
@@ -196,8 +223,12 @@ async def free_slot(
     data_from: datetime | None,
     data_to: datetime | None,
     warnings: list[dict[str, str]],
+    archive_here: bool,
 ) -> HeldArchive | None:
-    """Asana is done: the slot is free for the next run, and this worker archives the file if it is wanted."""
+    """Asana is done: the slot is free for the next run, and the file is archived if it is still wanted.
+
+    By this worker if it is to be, else by any that has room.
+    """
     await hold(session, lane)
     run = await locked_run(session, run_id)
     await _leave_slot(
@@ -209,17 +240,24 @@ async def free_slot(
         data_to=data_to,
         warnings=run.warnings + warnings,
         slot_freed_at=func.clock_timestamp(),
-        archiver=lane.worker,
-        archive_fence=run.archive_fence + 1,
+        archiver=lane.worker if archive_here else None,
+        archive_fence=run.archive_fence + archive_here,
     )
-    return HeldArchive(run.id, lane.worker, run.archive_fence) if run.status is Status.ARCHIVING else None
+    if run.status is not Status.ARCHIVING:
+        return None
+    if run.archiver is None:
+        await notify(session, LANES, "")
+    return HeldArchive(run.id, lane.worker, run.archive_fence) if run.archiver == lane.worker else None
 
 
 async def _leave_slot(session: AsyncSession, lane: HeldLane, run: Run, to: Status, **columns: Any) -> None:
-    """Go where the end of the work in the slot leads; for a run that nobody wants any more, out."""
+    """Go where the end of the work in the slot leads; for a run that nobody wants any more, out.
+
+    One that is no longer in the slot has left it before: that was committed, and only the answer was lost.
+    """
     if run.status is Status.CANCELING:
         await change(session, run, Status.CANCELED, actor=lane.worker)
-    else:
+    elif run.status is Status.RUNNING:
         await change(session, run, to, actor=lane.worker, **columns)
 
 
@@ -249,6 +287,8 @@ async def archived(
     warnings: list[dict[str, str]],
 ) -> None:
     """The file is stored and verified: the run has succeeded."""
+    # The lock first: our own first try may be about to commit.
+    await locked_run(session, archive.run)
     if await session.scalar(select(Artifact.id).where(Artifact.key == artifact.key)):
         return  # committed before, and only the answer was lost
     run = await hold_archive(session, archive)
@@ -258,7 +298,6 @@ async def archived(
         run,
         Status.SUCCEEDED,
         actor=archive.worker,
-        archiver=None,
         warnings=run.warnings + warnings,
     )
 
@@ -266,7 +305,7 @@ async def archived(
 async def archive_failed(session: AsyncSession, archive: HeldArchive, problem: Problem) -> None:
     """There is no file to be had that passes verification."""
     run = await hold_archive(session, archive)
-    await change(session, run, Status.FAILED, actor=archive.worker, problem=problem, archiver=None)
+    await change(session, run, Status.FAILED, actor=archive.worker, problem=problem)
 
 
 async def seconds_in_progress(session: AsyncSession, run: Run) -> float:

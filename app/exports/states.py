@@ -68,7 +68,7 @@ async def change(
     if starts:
         event, run.started_at = EventType.EXPORT_STARTED, func.clock_timestamp()
     if to in FINAL:
-        run.finished_at = func.clock_timestamp()
+        run.finished_at, run.archiver = func.clock_timestamp(), None
     await session.flush()
     if not quietly:
         facts: Json = {
@@ -131,4 +131,6 @@ async def _change_exports(
 
 async def locked_run(session: AsyncSession, run_id: str) -> Run:
     """The run as it is now, its row locked until the transaction ends."""
-    return (await session.execute(select(Run).where(Run.id == run_id).with_for_update())).scalar_one()
+    statement = select(Run).where(Run.id == run_id).with_for_update()
+    # Without this, a run that the session knows would be shown as it was before the lock.
+    return (await session.execute(statement, execution_options={"populate_existing": True})).scalar_one()

@@ -13,22 +13,24 @@ MAKE_LANE = text("INSERT INTO lanes (key, workspace) VALUES (:key, :workspace) O
 LOCK_LANE = text("SELECT FROM lanes WHERE key = :key FOR UPDATE")
 
 # A lane that waits as a whole (its slot is taken, its token limited) keeps its time; one that merely waits
-# for a run's own backoff does not, for the new run has none.
+# for a run's own backoff, or for other runs' token, does not, for the new run has none of that.
 WAKE_LANE = text("""
-    UPDATE lanes SET has_work = true, next_attempt_at = now()
-    WHERE key = :key AND wait_reason IS NULL AND (NOT has_work OR next_attempt_at > now())
+    UPDATE lanes SET has_work = true, next_attempt_at = now(), wait_reason = NULL
+    WHERE key = :key AND (NOT has_work OR next_attempt_at > now())
+      AND (wait_reason IS NULL OR :has_token AND wait_reason = 'credential_invalid')
 """)
 
 
-async def enqueue(session: AsyncSession, key: LaneKey, workspace: str) -> None:
+async def enqueue(session: AsyncSession, key: LaneKey, workspace: str, *, has_token: bool) -> None:
     """Flag the lane as having work and keep its row locked until the caller's transaction ends.
 
-    Workers are notified only when the flag turns: a NOTIFY serialises commits.
+    `has_token` tells whether the token of what is queued is valid as far as is known. Workers are notified
+    only when the flag turns: a NOTIFY serialises commits.
     """
     if not await lock_lane(session, key):
         await session.execute(MAKE_LANE, {"key": key, "workspace": workspace})
         await lock_lane(session, key)
-    if (await session.execute(WAKE_LANE, {"key": key})).rowcount:  # type: ignore[attr-defined]
+    if (await session.execute(WAKE_LANE, {"key": key, "has_token": has_token})).rowcount:  # type: ignore[attr-defined]
         await notify(session, LANES, key)
 
 

@@ -10,19 +10,19 @@ from app.lanes.claim import HeldLane
 REGISTER = text("""
     INSERT INTO workers (id, name, lease_expires_at)
     VALUES (:id, :name, clock_timestamp() + make_interval(secs => :lease))
+    ON CONFLICT (id) DO UPDATE SET lease_expires_at = excluded.lease_expires_at
 """)
 BEAT = text("""
     UPDATE workers SET lease_expires_at = clock_timestamp() + make_interval(secs => :lease)
     WHERE id = :id AND lease_expires_at > clock_timestamp()
 """)
-# clock_timestamp, not now(): the transaction may have waited for the lock.
-HOLD = text("""
+LOCK = text("SELECT FROM lanes WHERE key = :key AND holder = :worker AND fence = :fence FOR UPDATE")
+# A statement of its own: the lock may have been waited for, and what was read before it is old by then.
+LOOK = text("""
     SELECT lanes.wait_reason, lanes.probes, lanes.next_attempt_at > clock_timestamp() AS parked,
-           lanes.paused_at IS NOT NULL AS paused,
-           (SELECT lease_expires_at > clock_timestamp() FROM workers WHERE id = :worker) AS leased
-    FROM lanes
-    WHERE key = :key AND holder = :worker AND fence = :fence
-    FOR UPDATE
+           lanes.paused_at IS NOT NULL AS paused, workers.lease_expires_at > clock_timestamp() AS leased
+    FROM lanes JOIN workers ON workers.id = lanes.holder
+    WHERE lanes.key = :key
 """)
 
 LIVE_WORKERS = text("SELECT count(*) FROM workers WHERE lease_expires_at > now()")
@@ -46,7 +46,7 @@ class LaneState:
 
 
 async def register_worker(session: AsyncSession, worker: WorkerId, name: str, lease: float) -> None:
-    """Enter a worker with a lease of so many seconds."""
+    """Enter a worker with a lease of so many seconds; bears being repeated."""
     await session.execute(REGISTER, {"id": worker, "name": name, "lease": lease})
 
 
@@ -66,9 +66,10 @@ async def hold(session: AsyncSession, lane: HeldLane) -> LaneState:
 
     Every write for a lane begins with this. Raises `LaneLost` otherwise.
     """
-    row = (
-        await session.execute(HOLD, {"key": lane.key, "worker": lane.worker, "fence": lane.fence})
-    ).one_or_none()
-    if row is None or not row.leased:
+    held = await session.execute(LOCK, {"key": lane.key, "worker": lane.worker, "fence": lane.fence})
+    if held.first() is None:
+        raise LaneLost(lane.key)
+    row = (await session.execute(LOOK, {"key": lane.key})).one()
+    if not row.leased:
         raise LaneLost(lane.key)
     return LaneState(probes=row.probes, parked=row.wait_reason is not None and row.parked, paused=row.paused)

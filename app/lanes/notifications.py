@@ -24,7 +24,8 @@ async def listen(conninfo: str, *channels: str) -> AsyncIterator[tuple[str, str]
     Uses a connection of its own, which must reach PostgreSQL directly and not through a transaction pooler.
     Raises `psycopg.OperationalError` when the connection is lost.
     """
-    async with await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as connection:
+    connecting = psycopg.AsyncConnection.connect(conninfo, autocommit=True, connect_timeout=10)
+    async with await connecting as connection:
         for channel in channels:
             await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
         yield "", ""

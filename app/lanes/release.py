@@ -1,5 +1,7 @@
 """Giving a lane back, letting it wait as a whole, and handing over all lanes of a worker."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -11,10 +13,13 @@ from app.lanes.notifications import LANES, notify
 # A statement of its own, after the lane row was locked: in one statement READ COMMITTED would look again at
 # the row it waited for, but not at the subquery, and work queued meanwhile would be lost.
 SOONEST = text("SELECT min(not_before) FROM runs WHERE lane = :key AND status = 'queued'")
+# A reason whose time is over is taken away: it would keep new work from waking the lane.
 RELEASE = text("""
     UPDATE lanes SET holder = NULL, has_work = true,
+        wait_reason = CASE WHEN next_attempt_at > now() THEN wait_reason END,
         next_attempt_at = greatest(
-            CASE WHEN wait_reason IS NULL THEN now() ELSE next_attempt_at END, :soonest)
+            CASE WHEN wait_reason IS NOT NULL AND next_attempt_at > now() THEN next_attempt_at ELSE now() END,
+            :soonest)
     WHERE key = :key AND fence = :fence
 """)
 # An empty lane waits for nothing: what blocked its last run must not keep the next one from being tried.
@@ -31,10 +36,11 @@ UNPARK = text("""
     UPDATE lanes SET wait_reason = NULL, probes = 0
     WHERE key = :key AND fence = :fence AND (wait_reason IS NOT NULL OR probes > 0)
 """)
-# `keep` as a whole, for a worker may hold thousands.
 DISOWN = text("""
     UPDATE lanes SET holder = NULL, next_attempt_at = now()
-    WHERE holder = :worker AND NOT key = ANY(:keep)
+    WHERE holder = :worker AND NOT EXISTS (
+        SELECT FROM unnest(CAST(:keys AS text[]), CAST(:fences AS bigint[])) AS kept (key, fence)
+        WHERE kept.key = lanes.key AND kept.fence = lanes.fence)
 """)
 HAND_OVER = text("UPDATE lanes SET holder = NULL, next_attempt_at = now() WHERE holder = :worker")
 FORGET = text("DELETE FROM workers WHERE id = :worker")
@@ -63,9 +69,10 @@ async def unpark(session: AsyncSession, lane: HeldLane) -> None:
     await session.execute(UNPARK, {"key": lane.key, "fence": lane.fence})
 
 
-async def disown(session: AsyncSession, worker: WorkerId, keep: list[str]) -> int:
+async def disown(session: AsyncSession, worker: WorkerId, keep: Sequence[HeldLane]) -> int:
     """Free the lanes a worker holds without knowing it: its claim was committed, but the answer was lost."""
-    return (await session.execute(DISOWN, {"worker": worker, "keep": keep})).rowcount  # type: ignore[attr-defined,no-any-return]
+    kept = {"keys": [lane.key for lane in keep], "fences": [lane.fence for lane in keep]}
+    return (await session.execute(DISOWN, {"worker": worker, **kept})).rowcount  # type: ignore[attr-defined,no-any-return]
 
 
 async def hand_over(session: AsyncSession, worker: WorkerId) -> None:

@@ -8,7 +8,7 @@ from app.artifacts.fetch import DownloadPolicy, Gone, Interrupted, UrlExpired, U
 from app.artifacts.models import MEDIA_TYPE, Artifact, ArtifactState
 from app.artifacts.store import StorageFull
 from app.artifacts.verify import Corrupt, Limits, TooLarge, Verified, Verifier
-from app.asana.errors import AsanaError, Forbidden, NotAuthorized, NotFound
+from app.asana.errors import AsanaError, Forbidden, NotAuthorized, NotFound, PlanRequired, Refused
 from app.exports.models import Run
 from app.exports.runs import HeldArchive, archive_failed, archived, hold_archive
 from app.ids import RunId, new_artifact_id
@@ -16,29 +16,34 @@ from app.lanes.lease import LaneLost
 from app.problems import Code, Problem
 from app.worker.context import Context
 
-HOPELESS = (TooLarge, UrlNotAllowed, Gone, NotFound, Forbidden)
+HOPELESS: dict[type[Exception], Code] = {
+    TooLarge: Code.ARTIFACT_TOO_LARGE,
+    UrlNotAllowed: Code.DOWNLOAD_REFUSED,
+    Gone: Code.UPSTREAM_ARTIFACT_EXPIRED,
+    NotFound: Code.UPSTREAM_ARTIFACT_EXPIRED,
+    Forbidden: Code.UPSTREAM_ARTIFACT_EXPIRED,
+    Refused: Code.UPSTREAM_JOB_LOST,
+    PlanRequired: Code.UPSTREAM_FORBIDDEN,
+}
+
+HOPELESS_ERRORS = tuple(HOPELESS)
 
 log = structlog.get_logger()
 
 
 class Archiving:
-    """The files this worker is fetching, so many at a time."""
+    """The files this worker is fetching, so many at a time; one that has to wait gives its place away."""
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         self._places = asyncio.Semaphore(ctx.settings.max_archives)
         self._tasks: dict[asyncio.Task[None], RunId] = {}
+        self._resting = 0
 
     @property
     def free(self) -> int:
         """How many more could be fetched at once now."""
-        return max(0, self._ctx.settings.max_archives - len(self._tasks))
-
-    def start(self, archive: HeldArchive) -> None:
-        """Fetch in the background."""
-        task = asyncio.create_task(self._work(archive), name=f"archive {archive.run}")
-        self._tasks[task] = archive.run
-        task.add_done_callback(self._tasks.pop)
+        return max(0, self._ctx.settings.max_archives - len(self._tasks) + self._resting)
 
     @property
     def tasks(self) -> frozenset[asyncio.Task[None]]:
@@ -50,29 +55,70 @@ class Archiving:
         """Whose files."""
         return list(self._tasks.values())
 
+    def start(self, archive: HeldArchive) -> None:
+        """Fetch in the background."""
+        task = asyncio.create_task(self._work(archive), name=f"archive {archive.run}")
+        self._tasks[task] = archive.run
+        task.add_done_callback(self._tasks.pop)
+
     async def _work(self, archive: HeldArchive) -> None:
+        """A fault of our own code must not leave the export archiving for ever."""
+        tries = 0
+        while True:
+            try:
+                await self._keep_file(archive)
+            except LaneLost:
+                log.warning("archive.lost", run=archive.run)
+            except Exception:
+                log.exception("archive.crashed", run=archive.run, tries=tries)
+                await self._rest(self._ctx.backoff(tries))
+                tries += 1
+                continue
+            return
+
+    async def _rest(self, seconds: float) -> None:
+        self._resting += 1
         try:
-            async with self._places:
-                await keep_file(self._ctx, archive)
-        except LaneLost:
-            log.warning("archive.lost", run=archive.run)
-        except Exception:
-            log.exception("archive.crashed", run=archive.run)
+            await self._ctx.clock.sleep(seconds)
+        finally:
+            self._resting -= 1
+
+    async def _keep_file(self, archive: HeldArchive) -> None:
+        """Bring the run to its end: succeeded with a verified file in the store, or failed with the reason.
+
+        A damaged file is fetched again a few times. What passes by itself (network, storage, limits, a token
+        to be replaced) is waited for. Raises `LaneLost` when the run was canceled or taken over.
+        """
+        ctx = self._ctx
+        began = ctx.clock.monotonic()
+        damaged = tries = 0
+        while True:
+            # At each turn, for while we wait it may be canceled.
+            run = await ctx.write(hold_archive, archive)
+            waited, pause = ctx.clock.monotonic() - began, 0.0
+            try:
+                async with self._places:
+                    return await _fetch_and_keep(ctx, archive, run, waited)
+            except Corrupt as error:
+                damaged += 1
+                log.warning("archive.corrupt", run=run.id, error=str(error), times=damaged)
+                failure = _too_often_damaged(ctx, error, damaged)
+            except HOPELESS_ERRORS as error:
+                failure = Problem(HOPELESS[type(error)], f"The file of job {run.asana_job}: {error}")
+            except (Interrupted, UrlExpired, StorageFull, AsanaError) as error:
+                log.warning("archive.waits", run=run.id, error=f"{type(error).__name__}: {error}")
+                failure = await _waited_too_long(ctx, run, error, waited)
+                pause = getattr(error, "retry_after", None) or 0.0
+            if failure:
+                log.warning("archive.failed", run=run.id, code=failure.code, detail=failure.detail)
+                return await ctx.write(archive_failed, archive, failure)
+            await self._rest(max(pause, ctx.backoff(tries)))
+            tries += 1
 
 
-async def keep_file(ctx: Context, archive: HeldArchive) -> None:
-    """Bring the run to its end: succeeded with a verified file in the store, or failed with the reason.
-
-    A damaged file is fetched again a few times. What passes by itself (network, storage, limits, a token to
-    be replaced) is waited for. Raises `LaneLost` when somebody else archives the run by now.
-    """
-    run = await ctx.write(hold_archive, archive)
+async def _fetch_and_keep(ctx: Context, archive: HeldArchive, run: Run, waited: float) -> None:
     key = f"{run.workspace}/{run.id}-{archive.fence}.jsonl.gz"
-    got = await _fetched(ctx, run, key)
-    if isinstance(got, Problem):
-        log.warning("archive.failed", run=run.id, code=got.code, detail=got.detail)
-        await ctx.write(archive_failed, archive, got)
-        return
+    got = await _fetched(ctx, run, key, waited)
     warnings = [] if got.lines else [{"code": "empty_result", "detail": "Asana exported no objects."}]
     try:
         await ctx.write(archived, archive, _artifact(ctx, run, key, got), warnings)
@@ -82,44 +128,8 @@ async def keep_file(ctx: Context, archive: HeldArchive) -> None:
     log.info("run.archived", run=run.id, lines=got.lines, bytes=got.bytes, sha256=got.sha256)
 
 
-async def _fetched(ctx: Context, run: Run, key: str) -> Verified | Problem:
-    """Try until the file is there or there is no more hope of it."""
-    damaged = tries = 0
-    began = ctx.clock.monotonic()
-    while True:
-        pause = None
-        waited = ctx.clock.monotonic() - began
-        try:
-            return await _fetch_once(ctx, run, key, waited)
-        except Corrupt as error:
-            damaged += 1
-            log.warning("archive.corrupt", run=run.id, error=str(error), times=damaged)
-            if damaged >= ctx.settings.fetch_tries:
-                return Problem(Code.ARTIFACT_CORRUPT, f"Fetched {damaged} times; the last time: {error}.")
-        except HOPELESS as error:
-            return Problem(_code(error), f"The file of job {run.asana_job}: {error}")
-        except (Interrupted, UrlExpired, StorageFull, AsanaError) as error:
-            log.warning("archive.waits", run=run.id, error=f"{type(error).__name__}: {error}")
-            if given_up := await _given_up(ctx, run, error, waited):
-                return given_up
-            pause = error.retry_after if isinstance(error, Interrupted) else None
-        await ctx.clock.sleep(ctx.backoff(tries) if pause is None else pause)
-        tries += 1
-
-
-async def _given_up(ctx: Context, run: Run, error: Exception, waited: float) -> Problem | None:
-    """What to fail with when waiting has lasted too long; networks and disks are waited for without end."""
-    match error:
-        case NotAuthorized():
-            return await ctx.upstream.given_up(run.credential, ctx.settings.credential_repair_seconds)
-        case UrlExpired() if waited > ctx.settings.run_limit_seconds:
-            detail = f"Fresh addresses were refused for {waited:.0f} seconds: {error}."
-            return Problem(Code.UPSTREAM_ARTIFACT_EXPIRED, detail)
-        case _:
-            return None
-
-
-async def _fetch_once(ctx: Context, run: Run, key: str, waited: float) -> Verified:
+async def _fetched(ctx: Context, run: Run, key: str, waited: float) -> Verified:
+    """One try at the file, from a fresh address."""
     settings = ctx.settings
     job = await ctx.upstream.job(run)
     url = job.export.download_url if job.export else None
@@ -137,20 +147,28 @@ async def _fetch_once(ctx: Context, run: Run, key: str, waited: float) -> Verifi
     )
 
 
+def _too_often_damaged(ctx: Context, error: Corrupt, times: int) -> Problem | None:
+    if times < ctx.settings.fetch_tries:
+        return None
+    return Problem(Code.ARTIFACT_CORRUPT, f"Fetched {times} times; the last time: {error}.")
+
+
+async def _waited_too_long(ctx: Context, run: Run, error: Exception, waited: float) -> Problem | None:
+    """What to fail with when there is no more hope; networks and disks are waited for without end."""
+    match error:
+        case NotAuthorized():
+            return await ctx.upstream.given_up(run.credential, ctx.settings.credential_repair_seconds)
+        case UrlExpired() if waited > ctx.settings.run_limit_seconds:
+            detail = f"Fresh addresses were refused for {waited:.0f} seconds: {error}."
+            return Problem(Code.UPSTREAM_ARTIFACT_EXPIRED, detail)
+        case _:
+            return None
+
+
 def _only_type(run: Run) -> str:
     """What a line is that does not say: with `fields` given, Asana leaves the resource type out."""
     types = {item["resource_type"] for item in run.request.get("export_request_parameters", [])}
     return types.pop() if len(types) == 1 else "unknown"
-
-
-def _code(error: Exception) -> Code:
-    match error:
-        case TooLarge():
-            return Code.ARTIFACT_TOO_LARGE
-        case UrlNotAllowed():
-            return Code.DOWNLOAD_REFUSED
-        case _:
-            return Code.UPSTREAM_ARTIFACT_EXPIRED
 
 
 def _artifact(ctx: Context, run: Run, key: str, verified: Verified) -> Artifact:

@@ -22,14 +22,16 @@ async def serve(ctx: Context, lane: HeldLane, archiving: Archiving) -> None:
             continue
         match await poll(ctx, lane, started):
             case Succeeded() as done:
-                if archive := await _to_archive(ctx, lane, started, done):
+                if archive := await _to_archive(ctx, lane, started, done, here=archiving.free > 0):
                     archiving.start(archive)
             case Unsuccessful() as ended:
                 await _try_again_or_fail(ctx, lane, started, ended)
 
 
-async def _to_archive(ctx: Context, lane: HeldLane, run: Run, done: Succeeded) -> HeldArchive | None:
-    """Free the slot first: the next run starts while the file of this one is fetched."""
+async def _to_archive(
+    ctx: Context, lane: HeldLane, run: Run, done: Succeeded, *, here: bool
+) -> HeldArchive | None:
+    """Free the slot first: the next run starts while the file of this one is fetched, by us or by others."""
     export = done.job.export
     archive = await ctx.write(
         free_slot,
@@ -38,6 +40,7 @@ async def _to_archive(ctx: Context, lane: HeldLane, run: Run, done: Succeeded) -
         data_from=export.created_at if export else None,
         data_to=export.completed_at if export else None,
         warnings=done.warnings,
+        archive_here=here,
     )
     log.info("run.slot_freed", run=run.id, lane=lane.key)
     return archive

@@ -41,16 +41,17 @@ class Unsuccessful:
 
 
 async def poll(ctx: Context, lane: HeldLane, run: Run) -> Succeeded | Unsuccessful:
-    """Look at the job until it has ended, is lost, or has taken longer than the limit."""
+    """Look at the job until it has ended, is lost, or was still in progress when the limit had passed."""
     settings = ctx.settings
     began = ctx.clock.monotonic() - await ctx.write(seconds_in_progress, run)
     past = await ctx.write(past_durations, run)
     pause = settings.poll_min_seconds
     missed = 0
     warnings: dict[str, dict[str, str]] = {}
-    while (elapsed := ctx.clock.monotonic() - began) < settings.run_limit_seconds:
-        await ctx.clock.sleep(pause)
+    while True:
+        await _pause(ctx, run, pause)
         job = await _look(ctx, lane, run)
+        elapsed = ctx.clock.monotonic() - began
         if isinstance(job, Unsuccessful):
             return job
         if job is None:
@@ -71,8 +72,16 @@ async def poll(ctx: Context, lane: HeldLane, run: Run) -> Succeeded | Unsuccessf
                 pass
             case JobStatus.UNKNOWN:
                 warnings[job.raw_status] = _unknown_status(job.raw_status)
-    detail = f"Job {run.asana_job} was still in progress after {elapsed:.0f} seconds."
-    return Unsuccessful(Problem(Code.RUN_TIMEOUT, detail), again=False)
+        if elapsed >= settings.run_limit_seconds:
+            detail = f"Job {job.gid} was still in progress after {elapsed:.0f} seconds."
+            return Unsuccessful(Problem(Code.RUN_TIMEOUT, detail), again=False)
+
+
+async def _pause(ctx: Context, run: Run, seconds: float) -> None:
+    if run.wait_reason is WaitReason.CREDENTIAL_INVALID:
+        await ctx.upstream.until_changed(run.credential, seconds)
+    else:
+        await ctx.clock.sleep(seconds)
 
 
 async def _look(ctx: Context, lane: HeldLane, run: Run) -> Job | Unsuccessful | None:

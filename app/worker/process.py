@@ -3,35 +3,39 @@
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from random import Random
 
 import httpx
 import psycopg
 import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.credentials import check_keys
 from app.access.vault import open_vault
 from app.artifacts.store import LocalStore
 from app.asana.client import AsanaClient
-from app.clock import Clock, SystemClock
+from app.clock import Clock, SystemClock, woken_within
 from app.database.session import Database
 from app.exports.runs import claim_archives, disown_archives
 from app.ids import CredentialId, new_worker_id
-from app.lanes.claim import HeldLane, claim_lanes, rescue_lanes
+from app.lanes.claim import HeldLane, claim_lane, claim_lanes, overdue_lanes, rescue_lanes
 from app.lanes.lease import LaneLost, LeaseLost, beat, register_worker
 from app.lanes.notifications import CREDENTIALS, LANES, listen
 from app.lanes.release import disown, hand_over
 from app.settings import Settings
 from app.worker.archive import Archiving
-from app.worker.context import UNAVAILABLE, Context, first_line
+from app.worker.backoff import Backoff
+from app.worker.context import Context
 from app.worker.lane import serve
 from app.worker.lease import Lease
 from app.worker.sweep import sweep
+from app.worker.transactions import UNAVAILABLE, Transactions, first_line
 from app.worker.upstream import Upstream
 
 CLAIM_BATCH = 200
+OVERDUE_BATCH = 10
 SWEEP_SECONDS = 60.0
 DRAIN_SECONDS = 20.0
 
@@ -42,6 +46,8 @@ log = structlog.get_logger()
 async def worker_context(settings: Settings, database: Database, clock: Clock) -> AsyncIterator[Context]:
     """The tools of a worker with a new name, closed at the end."""
     limits = httpx.Limits(max_connections=50, max_keepalive_connections=20)
+    random = Random()  # noqa: S311 - jitter, nothing secret
+    write = Transactions(database.sessions, clock, Backoff(0.1, 2.0, random), settings.lease_seconds)
     async with (
         httpx.AsyncClient(timeout=settings.asana_timeout_seconds, limits=limits) as http,
         httpx.AsyncClient(timeout=settings.fetch_timeout_seconds) as downloads,
@@ -50,11 +56,11 @@ async def worker_context(settings: Settings, database: Database, clock: Clock) -
         yield Context(
             settings=settings,
             clock=clock,
-            random=Random(),  # noqa: S311 - jitter, nothing secret
-            sessions=database.sessions,
-            upstream=Upstream(
-                asana, database.sessions, open_vault(settings), clock, settings.asana_calls_per_minute
-            ),
+            random=random,
+            backoff=Backoff(settings.backoff_min_seconds, settings.backoff_max_seconds, random),
+            until_probe=Backoff(settings.probe_min_seconds, settings.probe_max_seconds, random),
+            write=write,
+            upstream=Upstream(asana, write, open_vault(settings), clock, settings.asana_calls_per_minute),
             downloads=downloads,
             store=LocalStore(settings.files_dir),
             lease=Lease(clock, new_worker_id(), settings.lease_seconds),
@@ -74,6 +80,8 @@ async def run_worker(
     while not stop.is_set():
         async with worker_context(settings, database, clock) as ctx:
             await WorkerProcess(ctx, database, stop).run()
+        # Where a lease was lost, connections may be dead without having said so.
+        await database.reconnect()
 
 
 class WorkerProcess:
@@ -85,39 +93,47 @@ class WorkerProcess:
         self._stop = stop
         self._wake = asyncio.Event()
         self._archiving = Archiving(ctx)
-        self._lanes: dict[str, asyncio.Task[None]] = {}
+        self._lanes: dict[asyncio.Task[None], HeldLane] = {}
         # Whether a claim may have been committed without our hearing of it.
         self._unsure = False
 
     async def run(self) -> None:
         """Work until told to stop, or until the lease is lost; in both cases nothing of it goes on."""
-        worker, name = self._ctx.lease.worker, f"{socket.gethostname()}:{os.getpid()}"
-        seconds = self._ctx.settings.lease_seconds
-        sent_at = self._ctx.clock.monotonic()
-        await self._ctx.write(register_worker, worker, name, seconds)
-        self._ctx.lease.renewed(sent_at)
-        log.info("worker.started", worker=worker, name=name)
+        stopping = asyncio.create_task(self._until_stop(), name="stopping")
+        registering = asyncio.create_task(self._register(), name="register")
+        await asyncio.wait({stopping, registering}, return_when=asyncio.FIRST_COMPLETED)
+        if not registering.done():
+            await _stopped({registering, stopping})
+            return
+        registering.result()
+        beating = asyncio.create_task(self._beat(), name="beat")
         duties = [
-            asyncio.create_task(duty, name=label)
-            for label, duty in {
-                "claim": self._claim_lanes(),
-                "listen": self._listen(),
-                "sweep": self._sweep(),
-            }.items()
+            asyncio.create_task(self._claim_lanes(), name="claim"),
+            asyncio.create_task(self._listen(), name="listen"),
+            asyncio.create_task(self._sweep(), name="sweep"),
         ]
-        stopping = asyncio.create_task(self._stopping(), name="stopping")
-        beating = asyncio.create_task(self._beat())
         try:
             done, _ = await asyncio.wait({stopping, beating, *duties}, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         except LeaseLost:
-            log.error("worker.lease_lost", worker=worker, lanes=len(self._lanes))
+            log.error("worker.lease_lost", worker=self._ctx.lease.worker, lanes=len(self._lanes))
         finally:
             await self._leave([stopping, *duties], beating)
 
-    async def _stopping(self) -> None:
+    async def _until_stop(self) -> None:
         await self._stop.wait()
+
+    async def _register(self) -> None:
+        ctx, name = self._ctx, f"{socket.gethostname()}:{os.getpid()}"
+
+        async def enter(session: AsyncSession) -> float:
+            sent_at = ctx.clock.monotonic()
+            await register_worker(session, ctx.lease.worker, name, ctx.lease.seconds)
+            return sent_at
+
+        ctx.lease.renewed(await ctx.write(enter))
+        log.info("worker.started", worker=ctx.lease.worker, name=name)
 
     async def _beat(self) -> None:
         """Renew the lease; ends by `LeaseLost` when that has not worked for as long as the lease lasts."""
@@ -127,9 +143,9 @@ class WorkerProcess:
             sent_at = ctx.clock.monotonic()
             try:
                 async with asyncio.timeout(max(ctx.lease.remaining, 0)), heartbeat.begin() as session:
-                    await beat(session, ctx.lease.worker, ctx.settings.lease_seconds)
+                    await beat(session, ctx.lease.worker, ctx.lease.seconds)
                 ctx.lease.renewed(sent_at)
-            except (*UNAVAILABLE, TimeoutError) as error:
+            except UNAVAILABLE as error:
                 log.warning("worker.beat_failed", worker=ctx.lease.worker, error=first_line(error))
                 if ctx.lease.remaining <= 0:
                     raise LeaseLost(ctx.lease.worker) from error
@@ -143,25 +159,26 @@ class WorkerProcess:
             self._wake.clear()
             try:
                 full = await self._claim_once()
+                await self._claim_overdue()
             except UNAVAILABLE as error:
                 log.warning("worker.claim_failed", error=first_line(error))
                 full, self._unsure = False, True
             if not full:
                 pause = ctx.settings.idle_poll_seconds * ctx.random.uniform(0.5, 1.0)
-                await self._woken_within(pause)
+                await woken_within(ctx.clock, self._wake, pause)
 
     async def _claim_once(self) -> bool:
         """One look for lanes and files to take; tells whether there may be more."""
-        ctx = self._ctx
-        room = min(CLAIM_BATCH, ctx.settings.max_lanes - len(self._lanes))
-        async with ctx.sessions.begin() as session:
+        worker = self._ctx.lease.worker
+        room = min(CLAIM_BATCH, self._room)
+        async with asyncio.timeout(self._ctx.lease.seconds), self._database.sessions.begin() as session:
             if self._unsure:
-                await disown(session, ctx.lease.worker, list(self._lanes))
-                await disown_archives(session, ctx.lease.worker, self._archiving.runs)
+                await disown(session, worker, list(self._lanes.values()))
+                await disown_archives(session, worker, self._archiving.runs)
             if rescued := await rescue_lanes(session):
                 log.warning("lanes.rescued", lanes=rescued)
-            lanes = await claim_lanes(session, ctx.lease.worker, room) if room > 0 else []
-            archives = await claim_archives(session, ctx.lease.worker, self._archiving.free)
+            lanes = await claim_lanes(session, worker, room) if room > 0 else []
+            archives = await claim_archives(session, worker, self._archiving.free)
         self._unsure = False
         for lane in lanes:
             self._serve(lane)
@@ -170,37 +187,42 @@ class WorkerProcess:
             self._archiving.start(archive)
         return len(lanes) == CLAIM_BATCH
 
-    async def _woken_within(self, seconds: float) -> None:
-        waking = asyncio.ensure_future(self._wake.wait())
-        sleeping = asyncio.ensure_future(self._ctx.clock.sleep(seconds))
-        try:
-            await asyncio.wait({waking, sleeping}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            waking.cancel()
-            sleeping.cancel()
+    async def _claim_overdue(self) -> None:
+        """Take lanes that are passed over because somebody always has their lock."""
+        async with self._database.sessions() as session:
+            overdue = await overdue_lanes(session, min(OVERDUE_BATCH, self._room)) if self._room > 0 else ()
+        for key in overdue:
+            async with self._database.sessions.begin() as session:
+                lane = await claim_lane(session, self._ctx.lease.worker, key)
+            if lane:
+                self._serve(lane)
+
+    @property
+    def _room(self) -> int:
+        return self._ctx.settings.max_lanes - len(self._lanes)
 
     def _serve(self, lane: HeldLane) -> None:
         task = asyncio.create_task(self._lane(lane), name=f"lane {lane.key}")
-        self._lanes[lane.key] = task
-        task.add_done_callback(lambda done: self._lane_ended(lane, done))
-
-    def _lane_ended(self, lane: HeldLane, task: asyncio.Task[None]) -> None:
-        if self._lanes.get(lane.key) is task:
-            del self._lanes[lane.key]
+        self._lanes[task] = lane
+        task.add_done_callback(self._lanes.pop)
 
     async def _lane(self, lane: HeldLane) -> None:
         """Serve one lane. A fault of our own code must neither stop the worker nor idle the lane for good."""
-        tries = 0
+        ctx, tries = self._ctx, 0
         while True:
+            began = ctx.clock.monotonic()
             try:
-                return await serve(self._ctx, lane, self._archiving)
+                return await serve(ctx, lane, self._archiving)
             except LaneLost:
                 log.warning("lane.lost", lane=lane.key)
+                # Should the database still count it as ours, nobody else would ever serve it.
+                self._unsure = True
                 return None
             except Exception:
                 log.exception("lane.crashed", lane=lane.key, tries=tries)
-            await self._ctx.clock.sleep(self._ctx.backoff(tries))
-            tries += 1
+            pause = ctx.backoff(tries)
+            tries = 0 if ctx.clock.monotonic() - began > pause else tries + 1
+            await ctx.clock.sleep(pause)
 
     async def _listen(self) -> None:
         """Turn notifications into wake-ups; what is missed, the claim loop finds by itself."""
@@ -221,20 +243,19 @@ class WorkerProcess:
             await self._ctx.clock.sleep(SWEEP_SECONDS * self._ctx.random.uniform(0.5, 1.0))
             try:
                 await sweep(self._ctx)
-            except UNAVAILABLE as error:
+            except (*UNAVAILABLE, OSError) as error:
                 log.warning("worker.sweep_failed", error=first_line(error))
 
-    async def _leave(self, duties: list[asyncio.Task[None]], beating: asyncio.Task[None]) -> None:
+    async def _leave(self, duties: Iterable[asyncio.Task[None]], beating: asyncio.Task[None]) -> None:
         """Stop everything, then give the lanes away; the beat goes on until nothing is worked on any more."""
-        ctx = self._ctx
-        lanes = len(self._lanes)
-        await _stopped({*duties, *self._lanes.values(), *self._archiving.tasks})
+        ctx, lanes = self._ctx, len(self._lanes)
+        await _stopped({*duties, *self._lanes, *self._archiving.tasks})
         await _stopped({beating})
         if ctx.lease.remaining > 0:
             try:
-                async with asyncio.timeout(ctx.lease.remaining), ctx.sessions.begin() as session:
+                async with asyncio.timeout(ctx.lease.remaining), self._database.sessions.begin() as session:
                     await hand_over(session, ctx.lease.worker)
-            except (*UNAVAILABLE, TimeoutError) as error:
+            except UNAVAILABLE as error:
                 log.warning("worker.hand_over_failed", error=first_line(error))
         log.info("worker.stopped", worker=ctx.lease.worker, lanes=lanes)
 

@@ -2,18 +2,17 @@
 
 import asyncio
 from collections.abc import Coroutine
-from functools import partial
 from typing import Any, TypeVar
 
 import structlog
 
 from app.asana.errors import (
+    AsanaError,
     Forbidden,
     NotAuthorized,
     OutcomeUnknown,
     PlanRequired,
     RateLimited,
-    Refused,
     Unavailable,
 )
 from app.exports.models import Phase, Run
@@ -25,6 +24,9 @@ from app.worker.context import Context
 from app.worker.upstream import NotInWorkspace
 
 T = TypeVar("T")
+# How old the database's word may be that the lane is ours and the run still wanted.
+FRESH_SECONDS = 1.0
+
 log = structlog.get_logger()
 
 
@@ -38,29 +40,43 @@ async def submit(ctx: Context, lane: HeldLane, run: Run) -> Run | None:
     tries = 0
     phase = run.phase or Phase.SUBMITTING
     while True:
+        asked_at = ctx.clock.monotonic()
+        if (held := await ctx.upstream.held_for(run.credential)) > 0:
+            await ctx.write(put_back, lane, run.id, WaitReason.RATE_LIMITED, held)
+            return None
         try:
+            await ctx.upstream.check_place(run)
+            is_fresh = not tries and ctx.clock.monotonic() - asked_at < FRESH_SECONDS
+            if not is_fresh and not await ctx.write(about_to_submit, lane, run.id, phase):
+                return None
             return await _uninterrupted(_start(ctx, lane, run))
-        except OutcomeUnknown as error:
-            log.warning("run.submit_unknown", run=run.id, error=str(error))
-            phase = Phase.SUBMIT_UNKNOWN
-        except Unavailable as error:
-            log.warning("run.submit_unavailable", run=run.id, error=str(error))
-        except Forbidden as error:
-            log.info("run.slot_refused", run=run.id, error=str(error))
-            return await ctx.write(slot_refused, lane, run.id, partial(_until_probe, ctx))
-        except RateLimited as error:
-            return await ctx.write(put_back, lane, run.id, WaitReason.RATE_LIMITED, error.retry_after)
-        except NotAuthorized:
-            pause = ctx.settings.probe_max_seconds
-            return await ctx.write(put_back, lane, run.id, WaitReason.CREDENTIAL_INVALID, pause)
-        except NotInWorkspace as error:
-            return await ctx.write(fail_run, lane, run.id, Problem(Code.PARENT_NOT_IN_WORKSPACE, str(error)))
-        except (Refused, PlanRequired) as error:
-            code = Code.UPSTREAM_REJECTED if isinstance(error, Refused) else Code.UPSTREAM_FORBIDDEN
-            return await ctx.write(fail_run, lane, run.id, Problem(code, f"Asana answered: {error}"))
+        except (OutcomeUnknown, Unavailable) as error:
+            log.warning("run.submit_unanswered", run=run.id, error=f"{type(error).__name__}: {error}")
+            phase = Phase.SUBMIT_UNKNOWN if isinstance(error, OutcomeUnknown) else phase
+        except (AsanaError, NotInWorkspace) as refusal:
+            log.info("run.submit_refused", run=run.id, error=f"{type(refusal).__name__}: {refusal}")
+            await _refused(ctx, lane, run, refusal)
+            return None
         await ctx.clock.sleep(ctx.backoff(tries))
         tries += 1
-        await ctx.write(about_to_submit, lane, run.id, phase)
+
+
+async def _refused(ctx: Context, lane: HeldLane, run: Run, refusal: Exception) -> None:
+    match refusal:
+        case Forbidden():
+            await ctx.write(slot_refused, lane, run.id, ctx.until_probe)
+        case RateLimited():
+            await ctx.write(put_back, lane, run.id, WaitReason.RATE_LIMITED, refusal.retry_after)
+        case NotAuthorized():
+            await ctx.write(put_back, lane, run.id, WaitReason.CREDENTIAL_INVALID)
+        case NotInWorkspace():
+            await ctx.write(fail_run, lane, run.id, Problem(Code.PARENT_NOT_IN_WORKSPACE, str(refusal)))
+        case PlanRequired():
+            problem = Problem(Code.UPSTREAM_FORBIDDEN, f"Asana answered: {refusal}")
+            await ctx.write(fail_run, lane, run.id, problem)
+        case _:
+            problem = Problem(Code.UPSTREAM_REJECTED, f"Asana answered: {refusal}")
+            await ctx.write(fail_run, lane, run.id, problem)
 
 
 async def _start(ctx: Context, lane: HeldLane, run: Run) -> Run:
@@ -81,8 +97,3 @@ async def _uninterrupted(step: Coroutine[Any, Any, T]) -> T:
         await asyncio.wait({task})
         log.info("run.interrupted_after_submit", outcome=repr(task.exception() or "done"))
         raise
-
-
-def _until_probe(ctx: Context, probes: int) -> float:
-    settings = ctx.settings
-    return ctx.backoff(probes, least=settings.probe_min_seconds, most=settings.probe_max_seconds)

@@ -1,13 +1,22 @@
 """The net under everything else: once a minute one worker looks for what should not be."""
 
 import structlog
-from sqlalchemy import text
+from sqlalchemy import func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access.models import Credential
+from app.exports.models import Run, Status
+from app.exports.states import change, locked_run
+from app.ids import RunId
+from app.lanes.enqueue import lock_lane
 from app.lanes.notifications import LANES, notify
+from app.problems import Code, Problem
 from app.worker.context import Context
 
 # Any number that only we use: it elects the one sweeper.
 SWEEPER_LOCK = 0x61657873
+PARTIAL_FILES_SECONDS = 86_400.0
+GIVEN_UP_AT_ONCE = 100
 
 ELECT = text("SELECT pg_try_advisory_xact_lock(:lock)")
 FLAG_FORGOTTEN_LANES = text("""
@@ -32,13 +41,43 @@ async def sweep(ctx: Context) -> int:
 
     In health that is none: each one mended is logged as an error, for it points to a fault elsewhere.
     """
-    async with ctx.sessions.begin() as session:
-        if not await session.scalar(ELECT, {"lock": SWEEPER_LOCK}):
-            return 0
-        mended: int = (await session.execute(FLAG_FORGOTTEN_LANES)).rowcount  # type: ignore[attr-defined]
-        if mended:
-            log.error("sweep.lanes_mended", lanes=mended)
-            await notify(session, LANES, "")
-        await session.execute(BURY_WORKERS)
-        await session.execute(FORGET_KEYS, {"days": ctx.settings.idempotency_days})
-        return mended
+    mended = await ctx.write(_tidy_up, ctx.settings.idempotency_days)
+    if mended is None:
+        return 0
+    for run in await ctx.write(_beyond_repair, ctx.settings.credential_repair_seconds):
+        await ctx.write(_give_up, run, ctx.lease.worker)
+    if left := await ctx.store.sweep(PARTIAL_FILES_SECONDS):
+        log.info("sweep.partial_files_removed", files=left)
+    return mended
+
+
+async def _tidy_up(session: AsyncSession, idempotency_days: int) -> int | None:
+    """None when another worker is the sweeper just now."""
+    if not await session.scalar(ELECT, {"lock": SWEEPER_LOCK}):
+        return None
+    mended: int = (await session.execute(FLAG_FORGOTTEN_LANES)).rowcount  # type: ignore[attr-defined]
+    if mended:
+        log.error("sweep.lanes_mended", lanes=mended)
+        await notify(session, LANES, "")
+    await session.execute(BURY_WORKERS)
+    await session.execute(FORGET_KEYS, {"days": idempotency_days})
+    return mended
+
+
+async def _beyond_repair(session: AsyncSession, seconds: float) -> list[RunId]:
+    """Some queued runs whose token has been invalid for longer than it may take to replace it."""
+    over = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, seconds)
+    abandoned = select(Credential.id).where(Credential.invalid_since < over)
+    runs = select(Run.id).where(Run.status == Status.QUEUED, Run.credential.in_(abandoned))
+    return list(await session.scalars(runs.order_by(Run.id).limit(GIVEN_UP_AT_ONCE)))
+
+
+async def _give_up(session: AsyncSession, run_id: RunId, actor: str) -> None:
+    lane = await session.scalar(select(Run.lane).where(Run.id == run_id))
+    if lane is None:
+        return
+    await lock_lane(session, lane)
+    run = await locked_run(session, run_id)
+    if run.status is Status.QUEUED:
+        problem = Problem(Code.CREDENTIAL_REVOKED, "The token stayed invalid and was not replaced in time.")
+        await change(session, run, Status.FAILED, actor=actor, problem=problem)

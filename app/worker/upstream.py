@@ -1,5 +1,6 @@
 """Asana as the worker sees it: every call paced, and made with the token the credential holds now."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -8,7 +9,7 @@ from typing import TypeVar
 import structlog
 from pydantic import SecretStr
 from sqlalchemy import func, select, update
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.models import Credential, CredentialState, Kind
 from app.access.vault import Vault
@@ -16,12 +17,13 @@ from app.asana.budget import CallBudget
 from app.asana.client import AsanaClient
 from app.asana.errors import NotAuthorized, RateLimited
 from app.asana.schemas import Job
-from app.clock import Clock
+from app.clock import Clock, woken_within
 from app.events.log import EventType, record
 from app.exports.models import Run
 from app.ids import CredentialId
 from app.lanes.notifications import CREDENTIALS, notify
 from app.problems import Code, Problem
+from app.worker.transactions import Transactions
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -33,98 +35,114 @@ class NotInWorkspace(Exception):
 
 @dataclass(frozen=True)
 class KnownCredential:
-    """A credential as last read from the database."""
+    """A credential as last read from the database; its seconds are by the database's clock."""
 
     token: SecretStr
-    invalid_since: datetime | None
     updated_at: datetime
+    limited_for: float
+    invalid_for: float | None
 
 
 class Upstream:
     """Calls of Asana, by credential. A limit that one worker meets is told to the others."""
 
     def __init__(
-        self,
-        asana: AsanaClient,
-        sessions: async_sessionmaker[AsyncSession],
-        vault: Vault,
-        clock: Clock,
-        calls_per_minute: int,
+        self, asana: AsanaClient, write: Transactions, vault: Vault, clock: Clock, calls_per_minute: int
     ) -> None:
         self._asana = asana
-        self._sessions = sessions
+        self._write = write
         self._vault = vault
         self._clock = clock
         self._calls_per_minute = calls_per_minute
         self._known: dict[CredentialId, KnownCredential] = {}
         self._budgets: dict[CredentialId, CallBudget] = {}
+        self._changed: dict[CredentialId, asyncio.Event] = {}
+
+    async def held_for(self, credential: CredentialId) -> float:
+        """Seconds for which a rate limit keeps the credential from being used."""
+        await self._credential(credential)
+        return self._budget(credential).held_for
+
+    async def _turn(self, credential: CredentialId, *, urgent: bool = False) -> None:
+        await self._credential(credential)
+        await self._budget(credential).turn(urgent=urgent)
+
+    async def check_place(self, run: Run) -> None:
+        """See that a graph export stays in its workspace: that is only the caller's word, but a grant is for
+        a workspace. Raises `NotInWorkspace`."""
+        if run.kind is not Kind.GRAPH:
+            return
+        parent = run.request["parent"]
+        await self._turn(run.credential, urgent=True)
+        there = await self._call(run.credential, lambda token: self._asana.workspace_of(token, parent))
+        if there != run.workspace:
+            where = f"is in workspace {there}" if there else "cannot be seen with the workspace's credential"
+            raise NotInWorkspace(f"{parent} {where}, not in workspace {run.workspace}.")
 
     async def start(self, run: Run, ready: Callable[[], None]) -> Job:
-        """Start the run at Asana; `ready` is asked right before the call and may refuse it by raising.
+        """Start the run at Asana, without waiting behind looks at jobs: a slot must not idle.
 
-        Raises `NotInWorkspace` for a graph export that would leave its workspace.
+        `ready` is asked right before the call and may refuse it by raising.
         """
 
+        await self._turn(run.credential, urgent=True)
+
         async def call(token: SecretStr) -> Job:
+            ready()
             match run.kind:
                 case Kind.RESOURCE:
-                    ready()
                     return await self._asana.create_resource_export(
                         token, run.request["workspace"], run.request["export_request_parameters"]
                     )
                 case Kind.GRAPH:
-                    await self._check_place(token, run)
-                    ready()
                     return await self._asana.create_graph_export(token, run.request["parent"])
 
         return await self._call(run.credential, call)
-
-    async def _check_place(self, token: SecretStr, run: Run) -> None:
-        # The workspace of a graph export is only the caller's word, and a grant is for a workspace.
-        parent = run.request["parent"]
-        there = await self._asana.workspace_of(token, parent)
-        if there != run.workspace:
-            where = f"is in workspace {there}" if there else "cannot be seen with the workspace's credential"
-            raise NotInWorkspace(f"{parent} {where}, not in workspace {run.workspace}.")
 
     async def job(self, run: Run) -> Job:
         """The run's job as it is now."""
         job = run.asana_job
         if job is None:
             raise ValueError(f"{run.id} has no job yet")
+        await self._turn(run.credential)
         return await self._call(run.credential, lambda token: self._asana.get_job(token, job))
 
     async def given_up(self, credential: CredentialId, after: float) -> Problem | None:
         """What to fail with once the credential has been invalid for so many seconds; None until then."""
-        known = await self._credential(credential)
-        if known.invalid_since is None:
+        invalid_for = (await self._credential(credential)).invalid_for
+        if invalid_for is None or invalid_for < after:
             return None
-        seconds = (self._clock.now() - known.invalid_since).total_seconds()
-        if seconds < after:
-            return None
-        detail = f"The token has been invalid for {seconds:.0f} seconds and was not replaced."
+        detail = f"The token has been invalid for {invalid_for:.0f} seconds and was not replaced."
         return Problem(Code.CREDENTIAL_REVOKED, detail)
+
+    async def until_changed(self, credential: CredentialId, seconds: float) -> None:
+        """Wait for so many seconds, or until somebody has changed the credential."""
+        await woken_within(self._clock, self._changed.setdefault(credential, asyncio.Event()), seconds)
 
     def forget(self, credential: CredentialId) -> None:
         """The credential has changed: read it again before the next call."""
         self._known.pop(credential, None)
+        if changed := self._changed.pop(credential, None):
+            changed.set()
 
     def forget_all(self) -> None:
         """Changes may have been missed."""
-        self._known.clear()
+        for credential in [*self._known, *self._changed]:
+            self.forget(credential)
 
     async def _call(self, credential: CredentialId, call: Callable[[SecretStr], Awaitable[T]]) -> T:
-        budget = self._budget(credential)
         known = await self._credential(credential)
-        await budget.turn()
         try:
             return await call(known.token)
         except RateLimited as limited:
-            budget.hold_for(limited.retry_after)
-            await self._limited(credential, limited.retry_after)
+            self._budget(credential).hold_for(limited.retry_after)
+            log.warning("asana.rate_limited", credential=credential, seconds=limited.retry_after)
+            await self._write(_note_limit, credential, limited.retry_after)
             raise
         except NotAuthorized:
-            await self._refused(credential, known)
+            self.forget(credential)
+            if await self._write(_note_refusal, credential, known.updated_at):
+                log.warning("credential.invalid", credential=credential)
             raise
 
     def _budget(self, credential: CredentialId) -> CallBudget:
@@ -132,45 +150,54 @@ class Upstream:
 
     async def _credential(self, credential: CredentialId) -> KnownCredential:
         if credential not in self._known:
-            async with self._sessions() as session:
-                row = await session.get_one(Credential, credential)
-                limited_for = await session.scalar(
-                    select(func.extract("epoch", Credential.limited_until - func.clock_timestamp())).where(
-                        Credential.id == credential
-                    )
-                )
-            if limited_for and limited_for > 0:
-                self._budget(credential).hold_for(float(limited_for))
-            self._known[credential] = KnownCredential(
-                self._vault.decrypt(row.token), row.invalid_since, row.updated_at
-            )
+            known = self._known[credential] = await self._write(_read, credential, self._vault)
+            self._budget(credential).hold_for(known.limited_for)
         return self._known[credential]
 
-    async def _limited(self, credential: CredentialId, seconds: float) -> None:
-        log.warning("asana.rate_limited", credential=credential, seconds=seconds)
-        async with self._sessions.begin() as session:
-            await session.execute(
-                update(Credential)
-                .where(Credential.id == credential)
-                .values(limited_until=func.clock_timestamp() + timedelta(seconds=seconds))
-            )
-            await notify(session, CREDENTIALS, credential)
 
-    async def _refused(self, credential: CredentialId, known: KnownCredential) -> None:
-        """Asana does not accept the token: unless it was replaced meanwhile, the credential is invalid."""
-        self.forget(credential)
-        async with self._sessions.begin() as session:
-            marked = await session.execute(
-                update(Credential)
-                .where(
-                    Credential.id == credential,
-                    Credential.state == CredentialState.VALID,
-                    Credential.updated_at == known.updated_at,
-                )
-                .values(state=CredentialState.INVALID, invalid_since=func.now(), updated_at=func.now())
-                .returning(Credential.id)
-            )
-            if marked.first():
-                log.warning("credential.invalid", credential=credential)
-                await record(session, EventType.CREDENTIAL_INVALID, actor="asana", credential=credential)
-                await notify(session, CREDENTIALS, credential)
+async def _read(session: AsyncSession, credential: CredentialId, vault: Vault) -> KnownCredential:
+    row = await session.get_one(Credential, credential)
+    now = func.clock_timestamp()
+    limited_for, invalid_for = (
+        await session.execute(
+            select(
+                func.extract("epoch", Credential.limited_until - now),
+                func.extract("epoch", now - Credential.invalid_since),
+            ).where(Credential.id == credential)
+        )
+    ).one()
+    return KnownCredential(
+        vault.decrypt(row.token),
+        row.updated_at,
+        float(limited_for or 0),
+        None if invalid_for is None else float(invalid_for),
+    )
+
+
+async def _note_limit(session: AsyncSession, credential: CredentialId, seconds: float) -> None:
+    until = func.clock_timestamp() + timedelta(seconds=seconds)
+    await session.execute(
+        update(Credential)
+        .where(Credential.id == credential)
+        .values(limited_until=func.greatest(Credential.limited_until, until))
+    )
+    await notify(session, CREDENTIALS, credential)
+
+
+async def _note_refusal(session: AsyncSession, credential: CredentialId, seen: datetime) -> bool:
+    """Asana does not accept the token: unless it was replaced meanwhile, the credential is invalid."""
+    marked = await session.execute(
+        update(Credential)
+        .where(
+            Credential.id == credential,
+            Credential.state == CredentialState.VALID,
+            Credential.updated_at == seen,
+        )
+        .values(state=CredentialState.INVALID, invalid_since=func.now(), updated_at=func.now())
+        .returning(Credential.id)
+    )
+    if marked.first() is None:
+        return False
+    await record(session, EventType.CREDENTIAL_INVALID, actor="asana", credential=credential)
+    await notify(session, CREDENTIALS, credential)
+    return True

@@ -275,6 +275,13 @@ def upgrade() -> None:
     op.create_index(
         "runs_archiving_idx", "runs", ["id"], unique=False, postgresql_where=sa.text("status = 'archiving'")
     )
+    op.create_index(
+        "runs_credential_idx",
+        "runs",
+        ["credential", "lane"],
+        unique=False,
+        postgresql_where=sa.text("status = 'queued'"),
+    )
     op.create_index("runs_history_idx", "runs", ["workspace", "kind", "slot_freed_at"], unique=False)
     op.create_index(
         "runs_one_live_per_lane_idx",
@@ -429,6 +436,7 @@ def downgrade() -> None:
         postgresql_where=sa.text("status IN ('running', 'canceling')"),
     )
     op.drop_index("runs_history_idx", table_name="runs")
+    op.drop_index("runs_credential_idx", table_name="runs", postgresql_where=sa.text("status = 'queued'"))
     op.drop_index("runs_archiving_idx", table_name="runs", postgresql_where=sa.text("status = 'archiving'"))
     op.drop_index("runs_archiver_idx", table_name="runs", postgresql_where=sa.text("archiver IS NOT NULL"))
     op.drop_table("runs")

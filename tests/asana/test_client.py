@@ -78,7 +78,9 @@ async def test_each_status_has_its_meaning(
         await look(http, response)
 
 
-@pytest.mark.parametrize(("header", "seconds"), [("90", 90), ("1.5", 1.5), ("soon", 30), ("1e9", 3600)])
+@pytest.mark.parametrize(
+    ("header", "seconds"), [("90", 90), ("1.5", 1.5), ("soon", 30), ("0", 1), ("999999", 3600), ("nan", 30)]
+)
 async def test_retry_after_is_told(http: httpx.AsyncClient, header: str, seconds: float) -> None:
     with pytest.raises(RateLimited) as limited:
         await look(http, always(answer(429, envelope("slow down"), Retry_After=header)))

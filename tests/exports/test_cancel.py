@@ -114,3 +114,15 @@ async def test_cancel_and_success_race_to_one_outcome(sessions: Sessions, vault:
         assert all(isinstance(lost, ProblemError | IllegalChange) for lost in results if lost not in won)
         outcomes.add(after.status)
     assert outcomes <= {Status.SUCCEEDED, Status.CANCELED}
+
+
+async def test_cancel_sees_the_run_as_it_is_behind_the_lock(sessions: Sessions, export: Export) -> None:
+    """A worker takes the run while cancel waits for it."""
+    async with sessions.begin() as session:
+        run = await session.get_one(Run, export.run)
+        await lock_lane(session, run.lane)
+        canceling = asyncio.create_task(canceled(sessions, export))
+        await asyncio.sleep(0.2)
+        run = await locked_run(session, run.id)
+        await change(session, run, Status.RUNNING, actor="worker", phase=Phase.SUBMITTING)
+    assert (await canceling).status is Status.CANCELING

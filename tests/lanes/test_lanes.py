@@ -1,21 +1,25 @@
 """The engine's rules, one by one, on real PostgreSQL."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.access.models import Priority
+from app.access.models import Credential, CredentialState, Priority, Workspace
 from app.access.vault import Vault
 from app.events.log import Event, EventType
+from app.exports.cancel import cancel
 from app.exports.models import Export, Phase, Run, Status
 from app.exports.runs import (
     HeldArchive,
+    about_to_submit,
     archived,
     claim_archives,
     disown_archives,
+    fail_run,
     free_slot,
     next_run,
     put_back,
@@ -24,11 +28,13 @@ from app.exports.runs import (
     try_again_later,
 )
 from app.exports.states import change, locked_run
-from app.ids import LaneKey, WorkerId, new_worker_id
-from app.lanes.claim import HeldLane, claim_lanes, rescue_lanes
+from app.ids import CredentialId, LaneKey, WorkerId, new_worker_id
+from app.lanes.claim import HeldLane, claim_lane, claim_lanes, overdue_lanes, rescue_lanes
+from app.lanes.enqueue import lock_lane
 from app.lanes.lease import LaneLost, LeaseLost, beat, hold, register_worker
 from app.lanes.models import Lane, WaitReason
 from app.lanes.release import disown, hand_over
+from app.problems import Code, Problem
 from tests.builders import Tenant, a_tenant, an_artifact, an_export
 
 Sessions = async_sessionmaker[AsyncSession]
@@ -253,7 +259,7 @@ async def test_a_claim_whose_answer_was_lost_is_given_back(sessions: Sessions, t
     worker, other = await a_worker(sessions), await a_worker(sessions)
     (lane,) = await claimed(sessions, worker)
     async with sessions.begin() as session:
-        assert await disown(session, worker, [lane.key]) == 0
+        assert await disown(session, worker, [lane]) == 0
     assert await claimed(sessions, other) == []
     async with sessions.begin() as session:
         assert await disown(session, worker, []) == 1
@@ -295,7 +301,9 @@ async def archiving(sessions: Sessions, export: Export) -> HeldArchive:
     assert run is not None
     async with sessions.begin() as session:
         await submitted(session, lane, run.id, "1", None)
-        archive = await free_slot(session, lane, run.id, data_from=None, data_to=None, warnings=[])
+        archive = await free_slot(
+            session, lane, run.id, data_from=None, data_to=None, warnings=[], archive_here=True
+        )
     assert archive is not None
     return archive
 
@@ -348,3 +356,144 @@ async def test_enqueue_races_release_without_ever_losing_work(sessions: Sessions
         async with sessions() as session:
             left = await session.scalar(text("SELECT count(*) FROM runs WHERE status = 'queued'"))
         assert left == 0
+
+
+async def test_steps_bear_being_repeated(sessions: Sessions, tenant: Tenant) -> None:
+    """The commit worked, its answer was lost, and the worker does it again."""
+    exports = [await queued(sessions, tenant) for _ in range(4)]
+    (lane,) = await claimed(sessions, await a_worker(sessions))
+    steps: list[Callable[[AsyncSession, Run], Awaitable[object]]] = [
+        lambda session, run: free_slot(
+            session, lane, run.id, data_from=None, data_to=None, warnings=[{"code": "x"}], archive_here=True
+        ),
+        lambda session, run: fail_run(session, lane, run.id, Problem(Code.UPSTREAM_FAILED, "no reason")),
+        lambda session, run: try_again_later(session, lane, run.id, 600),
+        lambda session, run: put_back(session, lane, run.id, WaitReason.RATE_LIMITED, 600),
+    ]
+    for export, step in zip(exports, steps, strict=True):
+        run = await started(sessions, lane)
+        assert run is not None
+        assert run.id == export.run
+        seen = []
+        for _ in range(2):
+            async with sessions.begin() as session:
+                await step(session, run)
+            async with sessions() as session:
+                after = await session.get_one(Run, run.id)
+                version = (await session.get_one(Export, export.id)).version
+            seen.append(
+                (version, after.status, after.finished_at, after.attempt, after.warnings, after.archive_fence)
+            )
+        assert seen[0] == seen[1]
+
+
+async def test_a_worker_may_register_again(sessions: Sessions) -> None:
+    worker = new_worker_id()
+    for _ in range(2):
+        async with sessions.begin() as session:
+            await register_worker(session, worker, "test", 60)
+    async with sessions.begin() as session:
+        await beat(session, worker, 60)
+
+
+async def test_a_lease_that_runs_out_behind_a_lock_is_noticed(sessions: Sessions, tenant: Tenant) -> None:
+    await queued(sessions, tenant)
+    worker = await a_worker(sessions, lease=60)
+    (lane,) = await claimed(sessions, worker)
+
+    async def held() -> None:
+        async with sessions.begin() as session:
+            await hold(session, lane)
+
+    async with sessions.begin() as session:
+        await lock_lane(session, lane.key)
+        holding = asyncio.create_task(held())
+        await asyncio.sleep(0.2)
+        async with sessions.begin() as other:
+            await other.execute(text("UPDATE workers SET lease_expires_at = now()"))
+    with pytest.raises(LaneLost):
+        await holding
+
+
+async def test_a_reason_of_the_past_does_not_keep_new_work_waiting(
+    sessions: Sessions, tenant: Tenant
+) -> None:
+    await queued(sessions, tenant)
+    blocked = await queued(sessions, tenant)
+    worker = await a_worker(sessions)
+    (lane,) = await claimed(sessions, worker)
+    first = await started(sessions, lane)
+    assert first is not None
+    async with sessions.begin() as session:
+        await try_again_later(session, lane, first.id, 600)
+    second = await started(sessions, lane)
+    assert second is not None
+    async with sessions.begin() as session:
+        await slot_refused(session, lane, second.id, lambda _: 0)
+    async with sessions.begin() as session:
+        await cancel(session, blocked.id, actor="test", request_id=None)
+    assert await started(sessions, lane) is None
+    assert await claimed(sessions, worker) == []
+    await queued(sessions, tenant)
+    assert len(await claimed(sessions, worker)) == 1
+
+
+async def test_a_lane_whose_lock_is_always_taken_is_claimed_by_queueing(
+    sessions: Sessions, tenant: Tenant
+) -> None:
+    await queued(sessions, tenant)
+    worker, key = await a_worker(sessions), LaneKey(tenant.workspace)
+    async with sessions.begin() as session:
+        await session.execute(text("UPDATE lanes SET next_attempt_at = now() - interval '2 seconds'"))
+    async with sessions.begin() as session:
+        await lock_lane(session, key)
+        assert await claimed(sessions, worker) == []
+        async with sessions() as other:
+            assert await overdue_lanes(other, 10) == [key]
+        queueing = asyncio.create_task(claimed_alone(sessions, worker, key))
+        await asyncio.sleep(0.1)
+    assert await queueing is not None
+    assert await claimed_alone(sessions, worker, key) is None
+
+
+async def claimed_alone(sessions: Sessions, worker: WorkerId, key: LaneKey) -> HeldLane | None:
+    async with sessions.begin() as session:
+        return await claim_lane(session, worker, key)
+
+
+async def test_a_canceled_run_without_a_job_is_not_started(sessions: Sessions, tenant: Tenant) -> None:
+    export, following = await queued(sessions, tenant), await queued(sessions, tenant)
+    worker = await a_worker(sessions)
+    (lane,) = await claimed(sessions, worker)
+    run = await started(sessions, lane)
+    assert run is not None
+    async with sessions.begin() as session:
+        await cancel(session, export.id, actor="test", request_id=None)
+    async with sessions.begin() as session:
+        assert not await about_to_submit(session, lane, run.id, Phase.SUBMITTING)
+    async with sessions() as session:
+        assert (await session.get_one(Export, export.id)).status is Status.CANCELED
+    behind = await started(sessions, lane)
+    assert behind is not None
+    assert behind.id == following.run
+
+
+async def test_a_run_with_an_invalid_token_does_not_hold_up_others(
+    sessions: Sessions, vault: Vault, tenant: Tenant
+) -> None:
+    await queued(sessions, tenant)
+    async with sessions.begin() as session:
+        other = await a_tenant(session, vault, "1002")
+        workspace = await session.get_one(Workspace, tenant.workspace)
+        workspace.credential = CredentialId(other.credential)
+        (await session.get_one(Credential, tenant.credential)).state = CredentialState.INVALID
+    (lane,) = await claimed(sessions, await a_worker(sessions))
+    assert await started(sessions, lane) is None
+    async with sessions() as session:
+        waiting = await session.get_one(Lane, lane.key)
+        assert waiting.wait_reason is WaitReason.CREDENTIAL_INVALID
+    good = await queued(sessions, tenant)
+    (lane,) = await claimed(sessions, await a_worker(sessions))
+    run = await started(sessions, lane)
+    assert run is not None
+    assert run.id == good.run

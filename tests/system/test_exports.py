@@ -4,22 +4,26 @@ import gzip
 import hashlib
 import signal
 from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
+import httpx
 import orjson
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import func, select, update
 
-from app.access.models import Credential, CredentialState
+from app.access.credentials import replace_token
 from app.access.vault import open_vault
 from app.artifacts.models import Artifact
+from app.asana.client import AsanaClient
+from app.exports.cancel import cancel
 from app.exports.models import Export, Phase, Run, Status
 from app.exports.requests import ExportRequestParameter, GraphRequest, ResourceRequest, ResourceType
+from app.ids import CredentialId
 from app.lanes.models import Lane, WaitReason
-from app.lanes.notifications import CREDENTIALS, LANES, notify
 from app.sandbox.faults import Call, FaultKind
 from tests.system.conftest import WORKSPACES, Service
 
@@ -271,34 +275,82 @@ async def test_a_rate_limit_is_waited_out_without_a_call(service: Service) -> No
 
 async def test_a_token_replaced_in_the_middle_resumes_the_same_job(service: Service) -> None:
     service.sandbox.patch(run_seconds=(120, 120))
-    service.worker(PROBE_MAX_SECONDS="0.5")
+    service.worker(PROBE_MAX_SECONDS="60", BACKOFF_MIN_SECONDS="60", BACKOFF_MAX_SECONDS="60")
     export = await service.submit(resource())
     job = (await service.until_run(export, lambda run: run.phase is Phase.POLLING)).asana_job
     service.sandbox.revoke_token("service")
     waiting = await service.until_run(export, lambda run: run.wait_reason is WaitReason.CREDENTIAL_INVALID)
     assert waiting.status is Status.RUNNING
     service.sandbox.add_token("another-token", "service")
-    await replace_token(service, "another-token")
+    await replace(service, "another-token")
     (export,) = await service.finished(export)
     await assert_verified(service, export)
     assert (await service.run_of(export)).asana_job == job
 
 
-async def replace_token(service: Service, token: str) -> None:
-    async with service.sessions.begin() as session:
-        await session.execute(
-            update(Credential).values(
-                token=open_vault(service.settings).encrypt(SecretStr(token)),
-                state=CredentialState.VALID,
-                invalid_since=None,
-                updated_at=func.now(),
-            )
+async def replace(service: Service, token: str) -> None:
+    async with httpx.AsyncClient() as http:
+        await replace_token(
+            service.sessions,
+            open_vault(service.settings),
+            AsanaClient(http, service.settings.asana_url),
+            CredentialId(service.tenants["1001"].credential),
+            SecretStr(token),
+            actor="test",
         )
-        await session.execute(update(Lane).values(wait_reason=None, next_attempt_at=func.now()))
-        credential = await session.scalar(select(Credential.id))
-        assert credential is not None
-        await notify(session, CREDENTIALS, credential)
-        await notify(session, LANES, "")
+
+
+async def test_a_refusal_of_the_old_token_does_not_stop_the_new_one(service: Service) -> None:
+    """The 401 arrives after the token was replaced."""
+    service.sandbox.add_fault(Call.RESOURCE, FaultKind.STATUS, status=401, delay=1)
+    service.worker(PROBE_MIN_SECONDS="60", PROBE_MAX_SECONDS="60")
+    export = await service.submit(resource())
+    await service.until_run(export, lambda run: run.status is Status.RUNNING)
+    service.sandbox.add_token("another-token", "another")
+    await replace(service, "another-token")
+    (export,) = await service.finished(export)
+    await assert_verified(service, export)
+
+
+async def test_a_job_that_ended_while_no_worker_lived_is_not_called_late(service: Service) -> None:
+    service.sandbox.patch(run_seconds=(600, 600))
+    first = service.worker()
+    export = await service.submit(resource())
+    run = await service.until_run(export, lambda run: run.phase is Phase.POLLING)
+    first.kill()
+    assert run.asana_job is not None
+    service.sandbox.end_job(run.asana_job)
+    async with service.sessions.begin() as session:
+        await session.execute(update(Run).values(submitted_at=func.now() - timedelta(hours=25)))
+    service.worker()
+    (export,) = await service.finished(export)
+    await assert_verified(service, export)
+
+
+async def test_a_file_that_cannot_be_had_does_not_keep_others_waiting(service: Service) -> None:
+    service.sandbox.add_fault(Call.FILE, FaultKind.STATUS, status=503, times=None, workspace="1001")
+    service.worker(MAX_ARCHIVES="1")
+    waiting = await service.submit(resource("1001"))
+    await service.until_run(waiting, lambda run: run.status is Status.ARCHIVING)
+    (other,) = await service.finished(await service.submit(resource("1002")))
+    await assert_verified(service, other)
+    async with service.sessions.begin() as session:
+        await cancel(session, waiting.id, actor="test", request_id=None)
+    asked = len(service.sandbox.journal(call=Call.FILE, workspace="1001"))
+    (other,) = await service.finished(await service.submit(resource("1002")))
+    assert len(service.sandbox.journal(call=Call.FILE, workspace="1001")) <= asked + 1
+
+
+async def test_a_no_to_the_archiver_is_final(service: Service) -> None:
+    service.sandbox.add_fault(Call.FILE, FaultKind.STATUS, status=503)
+    service.worker()
+    export = await service.submit(resource())
+    await service.until_run(export, lambda run: run.status is Status.ARCHIVING)
+    service.sandbox.add_fault(Call.JOB, FaultKind.STATUS, status=402, times=None)
+    (export,) = await service.finished(export)
+    assert export.status is Status.FAILED
+    assert export.error is not None
+    assert export.error["code"] == "upstream-forbidden"
 
 
 async def test_archiving_left_by_a_killed_worker_is_taken_over(service: Service) -> None:
