@@ -27,6 +27,7 @@ from app.access.clients import (
 )
 from app.access.models import ALL_WORKSPACES, Client, Kind, Priority, Scope
 from app.access.vault import VaultError
+from app.api.changes import Changes
 from app.api.services import open_services
 from app.database.embedded import EmbeddedPostgresError
 from app.database.migrate import at_head
@@ -262,7 +263,7 @@ async def _serve_api(settings: Settings) -> None:
             # The socket listens already, so whoever reads the line may connect at once.
             out.print(f"api listening on http://{host}:{listener.getsockname()[1]}", soft_wrap=True)
             server = ApiServer(config)
-            stopping = asyncio.create_task(server.stop_when(stop))
+            stopping = asyncio.create_task(server.stop_when(stop, services.changes))
             await server.serve(sockets=[listener])
             stopping.cancel()
 
@@ -274,9 +275,10 @@ class ApiServer(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         yield
 
-    async def stop_when(self, stop: asyncio.Event) -> None:
+    async def stop_when(self, stop: asyncio.Event, changes: Changes) -> None:
         await stop.wait()
         self.should_exit = True
+        changes.close()
 
 
 async def _work(settings: Settings) -> None:

@@ -23,6 +23,11 @@ class Code(StrEnum):
     UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type"
     NOT_READY = "not-ready"
     NOT_CANCELABLE = "not-cancelable"
+    NOT_RETRYABLE = "not-retryable"
+    QUOTA_EXCEEDED = "quota-exceeded"
+    TOO_MANY_REQUESTS = "too-many-requests"
+    QUEUE_FULL = "queue-full"
+    LANE_DRAINING = "lane-draining"
     ARTIFACT_EXPIRED = "artifact-expired"
     ARTIFACT_MISSING = "artifact-missing"
     CREDENTIAL_REFUSED = "credential-refused"
@@ -42,6 +47,7 @@ class Code(StrEnum):
     ARTIFACT_TOO_LARGE = "artifact-too-large"
     DOWNLOAD_REFUSED = "download-refused"
     RUN_TIMEOUT = "run-timeout"
+    QUEUE_TTL_EXCEEDED = "queue-ttl-exceeded"
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,30 @@ EXPLANATIONS: dict[Code, Explanation] = {
     ),
     Code.NOT_CANCELABLE: Explanation(
         "The export can no longer be canceled.", "It has ended; its status tells how."
+    ),
+    Code.NOT_RETRYABLE: Explanation(
+        "The export has not ended yet.", "Wait for its end, or cancel it first.", retryable=True
+    ),
+    Code.QUOTA_EXCEEDED: Explanation(
+        "A quota of yours is used up.",
+        "`detail` names it. Wait until some of your exports have started or expired, or cancel some; an "
+        "administrator may raise it. Nothing was accepted.",
+        retryable=True,
+    ),
+    Code.TOO_MANY_REQUESTS: Explanation(
+        "You send requests faster than you may.",
+        "Send the request again after `Retry-After` seconds.",
+        retryable=True,
+    ),
+    Code.QUEUE_FULL: Explanation(
+        "Too many exports of this workspace wait already.",
+        "Send the request again after `Retry-After` seconds. Nothing was accepted.",
+        retryable=True,
+    ),
+    Code.LANE_DRAINING: Explanation(
+        "An administrator lets this workspace's queue run empty.",
+        "Nothing was accepted. Ask when it takes exports again.",
+        retryable=True,
     ),
     Code.ARTIFACT_EXPIRED: Explanation(
         "The file is no longer kept.", "Its retention has passed. Ask for a new export."
@@ -178,6 +208,11 @@ EXPLANATIONS: dict[Code, Explanation] = {
     Code.RUN_TIMEOUT: Explanation(
         "The job was in progress at Asana for too long.",
         "It was given up. Ask for a new export.",
+        retryable=True,
+    ),
+    Code.QUEUE_TTL_EXCEEDED: Explanation(
+        "The export did not start within its `queue_ttl`.",
+        "Ask again with a longer one, a higher priority, or none.",
         retryable=True,
     ),
 }

@@ -89,6 +89,9 @@ class Settings(BaseSettings):
         description="What shares one slot: `workspace`, or `kind` for a slot each for resource and graph "
         "exports. Asana states the limit for resource exports only.",
     )
+    max_queued_per_lane: PositiveInt = Field(
+        100_000, description="Exports that may wait in one lane; more are refused as `queue-full`."
+    )
     lease_seconds: PositiveFloat = Field(12, description="A worker silent for so long has lost its lanes.")
     beat_seconds: PositiveFloat = Field(3, description="How often a worker renews its lease.")
     idle_poll_seconds: PositiveFloat = Field(

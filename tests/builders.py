@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
 
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -10,12 +12,11 @@ from app.access.clients import ClientSpec, GrantSpec, create_client
 from app.access.models import Client, Credential, CredentialState, Priority, Scope, Workspace
 from app.access.vault import Vault
 from app.artifacts.models import MEDIA_TYPE, Artifact, ArtifactState
-from app.exports.accept import Submission, accept
+from app.exports.accept import Rules, Submission, accept
 from app.exports.models import Export
-from app.exports.requests import ExportRequestParameter, ResourceRequest, ResourceType
+from app.exports.requests import ResourceRequest, ResourceType
 from app.exports.runs import HeldArchive
 from app.ids import new_artifact_id, new_credential_id
-from app.settings import LaneScope
 
 SERVICE_TOKEN = "sandbox-service-token"
 
@@ -28,6 +29,18 @@ class Tenant:
     key: str
     workspace: str
     credential: str
+
+
+_seconds = count()
+
+
+def unlike_others(resource_type: str) -> dict[str, Any]:
+    """A filter that keeps everything, but makes a request for tasks or messages one of its kind: equal ones
+    share a run."""
+    if resource_type == ResourceType.TEAM:
+        return {"fields": ["gid", "resource_type", "name", f"unknown{next(_seconds)}"]}
+    moment = datetime(2000, 1, 1, tzinfo=UTC) + timedelta(seconds=next(_seconds))
+    return {"filters": {"created_at.after": moment.isoformat()}}
 
 
 async def a_tenant(
@@ -70,11 +83,11 @@ async def an_export(
     resource_type: ResourceType = ResourceType.TASK,
     priority: Priority = Priority.NORMAL,
 ) -> Export:
-    request = ResourceRequest(
-        workspace=tenant.workspace,
-        export_request_parameters=[ExportRequestParameter(resource_type=resource_type)],
+    items = [{"resource_type": resource_type} | unlike_others(resource_type)]
+    request = ResourceRequest.model_validate(
+        {"workspace": tenant.workspace, "export_request_parameters": items}
     )
-    return await accept(session, tenant.client, Submission(request, priority=priority), LaneScope.WORKSPACE)
+    return await accept(session, tenant.client, Submission(request, priority=priority), Rules())
 
 
 def an_artifact(archive: HeldArchive) -> Artifact:

@@ -3,7 +3,7 @@
 import hmac
 import secrets
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -17,6 +17,7 @@ from app.ids import ClientId, new_client_id
 from app.problems import Code, ProblemError
 
 PREFIX = "aex"
+LAST_USE_TO = timedelta(minutes=1)
 
 
 class GrantSpec(BaseModel):
@@ -114,11 +115,13 @@ async def client_by_key(session: AsyncSession, key: str) -> Client | None:
 
 async def note_use(session: AsyncSession, client: Client) -> None:
     """Keep the time of last use, to the minute: a write at every request would be too many."""
+    if client.last_used_at and datetime.now(UTC) - client.last_used_at < LAST_USE_TO:
+        return
     await session.execute(
         update(Client)
         .where(
             Client.id == client.id,
-            or_(Client.last_used_at.is_(None), Client.last_used_at < func.now() - timedelta(minutes=1)),
+            or_(Client.last_used_at.is_(None), Client.last_used_at < func.now() - LAST_USE_TO),
         )
         .values(last_used_at=func.now())
         .execution_options(synchronize_session=False)

@@ -6,7 +6,7 @@ from enum import StrEnum
 from sqlalchemy import ForeignKey, LargeBinary, func
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from app.database.base import Base, one_of
+from app.database.base import Base, BigInt, one_of
 from app.ids import ClientId, CredentialId
 
 
@@ -58,6 +58,8 @@ class Client(Base):
     name: Mapped[str] = mapped_column(unique=True)
     key_hash: Mapped[bytes] = mapped_column(LargeBinary)
     scopes: Mapped[list[str]]
+    max_queued: Mapped[int | None]
+    max_stored_bytes: Mapped[BigInt | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     last_used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
@@ -92,6 +94,11 @@ class Grant(Base):
     workspace: Mapped[str] = mapped_column(primary_key=True)
     kinds: Mapped[list[str]]
     highest_priority: Mapped[Priority] = mapped_column(one_of(Priority, "highest_priority"))
+    max_queued: Mapped[int | None]
+
+    @property
+    def covers_all(self) -> bool:
+        return self.workspace == ALL_WORKSPACES
 
 
 class Credential(Base):

@@ -8,21 +8,35 @@ from pydantic import AwareDatetime, Field
 
 from app.access.models import Client, Kind
 from app.api.auth import ExportsReader, ExportsWriter
+from app.api.bodies import AnyExportCreate, ExportCreate, GraphExportCreate, ResourceExportCreate
 from app.api.idempotency import IdempotencyKey
 from app.api.ids import ExportIdPath
 from app.api.paging import PageQuery, last_seen, page_token
 from app.api.problems import ON_BODY, ON_CALL, problems
 from app.api.request_id import request_id
-from app.api.schemas import ExportOut, ExportPage, GraphExportCreate, ResourceExportCreate, Timeline
+from app.api.schemas import ExportOut, ExportPage, PlanOut, Timeline
 from app.api.services import Services, ServicesOf
-from app.api.waiting import NOT_MODIFIED, IfNoneMatch, etag_of, is_current, retry_after
+from app.api.waiting import NOT_MODIFIED, IfNoneMatch, WaitSeconds, etag_of, matches, retry_after
+from app.clock import woken_within
+from app.database.base import Json
 from app.exports.accept import Submission, accept
 from app.exports.cancel import cancel
+from app.exports.estimates import Estimate
 from app.exports.idempotency import once
-from app.exports.models import Status
-from app.exports.reading import ExportFilter, ExportView, export_view, export_views, timeline
-from app.exports.requests import Gid
-from app.problems import Code
+from app.exports.models import Export, Status
+from app.exports.plan import estimate_of, plan
+from app.exports.reading import (
+    ExportFilter,
+    ExportView,
+    export_view,
+    export_views,
+    timeline,
+    visible_export,
+)
+from app.exports.requests import Gid, stored_request
+from app.exports.states import FINAL
+from app.ids import ExportId
+from app.problems import Code, ProblemError
 
 router = APIRouter(prefix="/v1/exports", tags=["exports"])
 
@@ -45,9 +59,16 @@ class ExportListQuery(PageQuery):
         )
 
 
-ON_SUBMIT = problems(
-    *ON_BODY, Code.IDEMPOTENCY_KEY_INVALID, Code.IDEMPOTENCY_KEY_REUSED, Code.IDEMPOTENCY_IN_PROGRESS
+ON_SUBMIT_CODES = (
+    *ON_BODY,
+    Code.IDEMPOTENCY_KEY_INVALID,
+    Code.IDEMPOTENCY_KEY_REUSED,
+    Code.IDEMPOTENCY_IN_PROGRESS,
+    Code.QUOTA_EXCEEDED,
+    Code.QUEUE_FULL,
+    Code.LANE_DRAINING,
 )
+ON_SUBMIT = problems(*ON_SUBMIT_CODES)
 CANCELING: dict[int | str, dict[str, Any]] = {
     202: {"model": ExportOut, "description": "Canceling: its job at Asana has not ended yet."}
 }
@@ -83,6 +104,16 @@ async def create_graph_export(
     return await _submit(services, client, body, key, response)
 
 
+@router.post("/plan", responses=problems(*ON_BODY, Code.QUOTA_EXCEEDED, Code.QUEUE_FULL, Code.LANE_DRAINING))
+async def plan_export(body: AnyExportCreate, client: ExportsReader, services: ServicesOf) -> PlanOut:
+    """Tell what would become of an export if it were asked for now; nothing is written.
+
+    The body is that of a resource or of a graph export, and is refused for the same faults.
+    """
+    async with services.sessions() as session:
+        return PlanOut.of(await plan(session, client, body.submission(body, request_id()), services.rules))
+
+
 @router.get("", responses=problems(*ON_CALL, Code.BAD_PAGE_TOKEN))
 async def list_exports(
     client: ExportsReader,
@@ -109,15 +140,21 @@ async def get_export(
     export_id: ExportIdPath,
     services: ServicesOf,
     response: Response,
+    wait: WaitSeconds,
     seen: IfNoneMatch = None,
 ) -> ExportOut | Response:
-    """An export as it is now; 200 also for a failed one, whose `error` tells why."""
-    async with services.sessions() as session:
-        view = await export_view(session, client, export_id)
-    _describe(response, services, view)
-    if is_current(seen, view):
+    """An export as it is now; 200 also for a failed one, whose `error` tells why.
+
+    With `Prefer: wait=N` the answer comes when the export has ended or, with `If-None-Match`, at its first
+    change, but after N seconds at the latest.
+    """
+    if wait is None:
+        shown = await _shown(services, client, export_id, response)
+    else:
+        shown = await _awaited(services, client, export_id, response, wait, seen)
+    if matches(seen, response.headers["ETag"]):
         return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers=dict(response.headers))
-    return ExportOut.of(view)
+    return shown
 
 
 @router.post(
@@ -133,13 +170,42 @@ async def cancel_export(
     and its file is dropped.
     """
     async with services.sessions.begin() as session:
-        view = await export_view(session, client, export_id)
-        await cancel(session, view.export.id, actor=client.actor, request_id=request_id())
-        view = await export_view(session, client, view.export.id)
-    _describe(response, services, view)
-    if view.export.status is Status.CANCELING:
-        response.status_code = status.HTTP_202_ACCEPTED
-    return ExportOut.of(view)
+        await visible_export(session, client, export_id)
+        canceled = await cancel(session, export_id, actor=client.actor, request_id=request_id())
+        if canceled.status is Status.CANCELING:
+            response.status_code = status.HTTP_202_ACCEPTED
+    return await _shown(services, client, export_id, response)
+
+
+@router.post(
+    "/{export_id}/retry",
+    status_code=status.HTTP_202_ACCEPTED,
+    responses=problems(*ON_SUBMIT_CODES, Code.NOT_RETRYABLE),
+)
+async def retry_export(
+    client: ExportsWriter,
+    export_id: ExportIdPath,
+    services: ServicesOf,
+    response: Response,
+    key: IdempotencyKey,
+) -> ExportOut:
+    """Ask again for what an ended export was asked for, as a new export with `retry_of`.
+
+    The ended one never changes again. Priority and labels are taken over; deadlines are not.
+    """
+    async with services.sessions() as session:
+        ended = await visible_export(session, client, export_id)
+    if ended.status not in FINAL:
+        raise ProblemError(Code.NOT_RETRYABLE, f"The export is still {ended.status}.")
+    wanted = Submission(
+        request=stored_request(ended.kind, ended.workspace, ended.request),
+        priority=ended.priority,
+        labels=ended.labels,
+        retry_of=ended.id,
+        request_id=request_id(),
+    )
+    route = f"exports/{export_id}/retry"
+    return await _accept(services, client, wanted, route, key, {}, response)
 
 
 @router.get("/{export_id}/events", responses=problems(*ON_CALL))
@@ -150,32 +216,75 @@ async def get_export_events(client: ExportsReader, export_id: ExportIdPath, serv
 
 
 async def _submit(
+    services: Services, client: Client, body: ExportCreate, key: str | None, response: Response
+) -> ExportOut:
+    wanted = body.submission(body, request_id())
+    given = body.model_dump(mode="json", by_alias=True)
+    return await _accept(services, client, wanted, f"exports/{body.kind}", key, given, response)
+
+
+async def _accept(
     services: Services,
     client: Client,
-    body: ResourceExportCreate | GraphExportCreate,
+    wanted: Submission,
+    route: str,
     key: str | None,
+    given: Json,
     response: Response,
 ) -> ExportOut:
-    wanted = Submission(body, body.priority, body.labels, request_id())
     async with services.sessions.begin() as session:
-        make = partial(accept, session, client, wanted, services.settings.lane_scope)
+        make = partial(accept, session, client, wanted, services.rules)
         if key is None:
             export, replayed = (await make()).id, False
         else:
-            given = body.model_dump(mode="json", by_alias=True)
-            export, replayed = await once(session, client.id, f"exports/{body.kind}", key, given, make)
-    # Afterwards, for until then the lane is locked.
-    async with services.sessions() as session:
-        view = await export_view(session, client, export)
-    _describe(response, services, view)
+            export, replayed = await once(session, client.id, route, key, given, make)
     response.headers["Location"] = f"/v1/exports/{export}"
     if replayed:
         response.headers["Idempotency-Replayed"] = "true"
-    return ExportOut.of(view)
+    # Read afterwards, for until then the lane is locked.
+    return await _shown(services, client, export, response)
 
 
-def _describe(response: Response, services: Services, view: ExportView) -> None:
+async def _awaited(
+    services: Services, client: Client, export_id: ExportId, response: Response, wait: int, seen: str | None
+) -> ExportOut:
+    """The export at its end, or at its first change from what was seen, or when the time is over."""
+    clock = services.clock
+    until = clock.monotonic() + wait
+    response.headers["Preference-Applied"] = f"wait={wait}"
+    async with services.sessions() as session:
+        export = await visible_export(session, client, export_id)
+    # Subscribed before the state is read: what changes in between wakes us.
+    with services.changes.subscribe(export.run, export.lane if seen else None) as changed:
+        while True:
+            changed.clear()
+            left = until - clock.monotonic()
+            over = left <= 0 or services.changes.closed
+            if seen or over:
+                shown = await _shown(services, client, export_id, response)
+                if over or shown.status in FINAL or not matches(seen, response.headers["ETag"]):
+                    return shown
+            elif await _has_ended(services, export_id):
+                return await _shown(services, client, export_id, response)
+            await woken_within(clock, changed, left)
+
+
+async def _has_ended(services: Services, export_id: ExportId) -> bool:
+    """The one thing to be looked at again and again by those who wait for an end."""
+    async with services.sessions() as session:
+        return (await session.get_one(Export, export_id)).status in FINAL
+
+
+async def _shown(services: Services, client: Client, export: ExportId, response: Response) -> ExportOut:
+    async with services.sessions() as session:
+        view = await export_view(session, client, export)
+        estimate = await estimate_of(session, view)
+    _describe(response, services, view, estimate)
+    return ExportOut.of(view, estimate)
+
+
+def _describe(response: Response, services: Services, view: ExportView, estimate: Estimate | None) -> None:
     response.headers["ETag"] = etag_of(view)
     response.headers["Cache-Control"] = "private, no-cache"
-    if (seconds := retry_after(view, services.clock.now())) is not None:
+    if (seconds := retry_after(view, estimate)) is not None:
         response.headers["Retry-After"] = str(seconds)

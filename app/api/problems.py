@@ -16,12 +16,14 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.access.models import Kind
 from app.api.request_id import request_id
 from app.problems import EXPLANATIONS, Code, Fault, Problem, ProblemError
 
 MEDIA_TYPE = "application/problem+json"
 DATABASE_RETRY_AFTER = 5
 MOST_FAULTS = 100
+BODIES = frozenset(Kind)
 
 STATUSES = {
     Code.VALIDATION_FAILED: 422,
@@ -39,6 +41,11 @@ STATUSES = {
     Code.UNSUPPORTED_MEDIA_TYPE: 415,
     Code.NOT_READY: 409,
     Code.NOT_CANCELABLE: 409,
+    Code.NOT_RETRYABLE: 409,
+    Code.QUOTA_EXCEEDED: 429,
+    Code.TOO_MANY_REQUESTS: 429,
+    Code.QUEUE_FULL: 503,
+    Code.LANE_DRAINING: 503,
     Code.ARTIFACT_EXPIRED: 410,
     Code.ARTIFACT_MISSING: 500,
     Code.CREDENTIAL_REFUSED: 422,
@@ -206,8 +213,10 @@ def _pointer(place: tuple[int | str, ...]) -> str:
     where, *path = place
     if where != "body":
         return f"?{path[0]}" if path else f"?{where}"
-    # Pydantic marks a fault of a mapping's key by one more step.
+    # Pydantic marks a fault of a mapping's key by one more step, and which body it took by the first one.
     steps = [str(step) for step in path if step != "[key]"]
+    if steps and steps[0] in BODIES:
+        steps = steps[1:]
     return "".join(f"/{step.replace('~', '~0').replace('/', '~1')}" for step in steps)
 
 

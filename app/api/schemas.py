@@ -1,66 +1,36 @@
-"""Bodies of requests and answers about exports."""
+"""Answers about exports."""
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from app.access.models import Kind, Priority
 from app.api.problems import ErrorOut
 from app.artifacts.models import Artifact, ArtifactState
 from app.events.log import Event
+from app.exports.estimates import Estimate
 from app.exports.models import Phase, Status
+from app.exports.plan import Plan
 from app.exports.reading import ExportView
-from app.exports.requests import GraphRequest, ResourceRequest
 from app.lanes.models import WaitReason
 
-Label = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^:\x00]+$")]
-Labels = Annotated[
-    dict[Label, Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")]],
-    Field(default_factory=dict, max_length=20, description="Yours to find exports by; not sent to Asana."),
-]
-PRIORITY = "Goes before lower ones in the workspace's queue; a started export is never interrupted."
 
+class EtaOut(BaseModel):
+    """Moments that will have come with a chance of 50 and of 90 percent, judged by past runs."""
 
-class ResourceExportCreate(ResourceRequest):
-    """A bulk export of a workspace's tasks, teams or messages; the fields are Asana's own."""
+    start_p50: datetime | None = Field(description="Null once started.")
+    start_p90: datetime | None
+    finish_p50: datetime
+    finish_p90: datetime
+    sample_size: int = Field(description="How many past runs like this one were looked at.")
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {
-                    "workspace": "12345",
-                    "export_request_parameters": [
-                        {
-                            "resource_type": "task",
-                            "filters": {"modified_at.after": "2026-01-01T00:00:00Z"},
-                            "fields": ["gid", "name", "assignee.name"],
-                        }
-                    ],
-                    "priority": "normal",
-                    "labels": {"team": "bi"},
-                }
-            ]
-        },
-    )
-
-    priority: Priority = Field(Priority.NORMAL, description=PRIORITY)
-    labels: Labels
-
-
-class GraphExportCreate(GraphRequest):
-    """An export of a goal, team, portfolio or project and what is below it."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [{"workspace": "12345", "parent": "181636", "priority": "high"}]},
-    )
-
-    priority: Priority = Field(Priority.NORMAL, description=PRIORITY)
-    labels: Labels
+    @classmethod
+    def of(cls, estimate: Estimate) -> "EtaOut":
+        return cls(**asdict(estimate))
 
 
 class QueueOut(BaseModel):
@@ -68,6 +38,9 @@ class QueueOut(BaseModel):
 
     position: int = Field(description="1 for the next to start.")
     ahead: int
+    eta: EtaOut | None = Field(
+        description="Null below five samples, while something holds up the whole queue, and in lists."
+    )
 
 
 class DataAsOfOut(BaseModel):
@@ -85,6 +58,8 @@ class RunOut(BaseModel):
     id: str
     attempt: int
     phase: Phase | None
+    shared: bool = Field(description="Whether other exports have the same run.")
+    eta: EtaOut | None = Field(description="When it will finish; null unless running, and in lists.")
     asana_job_gid: str | None
     data_as_of: DataAsOfOut
 
@@ -121,6 +96,18 @@ class ArtifactOut(BaseModel):
         )
 
 
+class LatencyOut(BaseModel):
+    """Where the time has gone, in milliseconds; the parts add up to the total."""
+
+    total_ms: int
+    behind_others_ms: int = Field(description="Waiting for the workspace's slot, or for a worker.")
+    external_ms: int = Field(description="Somebody outside this service held the slot at Asana.")
+    backoff_ms: int = Field(description="Held back by Asana's rate limit, or between two attempts.")
+    paused_ms: int = Field(description="Waiting for a person: a paused queue, an invalid token.")
+    run_ms: int = Field(description="In progress at Asana.")
+    archive_ms: int = Field(description="Fetching and verifying the file.")
+
+
 class WarningOut(BaseModel):
     """Something worth knowing about an export that went well."""
 
@@ -137,17 +124,39 @@ EXPORT_EXAMPLE: JsonDict = {
     "priority": "normal",
     "request": {"workspace": "12345", "export_request_parameters": [{"resource_type": "task"}]},
     "labels": {"team": "bi"},
-    "queue": {"position": 3, "ahead": 2},
+    "queue": {
+        "position": 3,
+        "ahead": 2,
+        "eta": {
+            "start_p50": "2026-01-02T03:14:05.678901Z",
+            "start_p90": "2026-01-02T03:24:05.678901Z",
+            "finish_p50": "2026-01-02T03:19:05.678901Z",
+            "finish_p90": "2026-01-02T03:31:05.678901Z",
+            "sample_size": 41,
+        },
+    },
     "run": {
         "id": "run_01997d3c5b7d7e3f8a1b2c3d4e5f6072",
         "attempt": 1,
         "phase": None,
+        "shared": False,
+        "eta": None,
         "asana_job_gid": None,
         "data_as_of": {"from": None, "to": None},
     },
     "artifact": None,
     "error": None,
     "warnings": [],
+    "latency": {
+        "total_ms": 1500,
+        "behind_others_ms": 1500,
+        "external_ms": 0,
+        "backoff_ms": 0,
+        "paused_ms": 0,
+        "run_ms": 0,
+        "archive_ms": 0,
+    },
+    "deliver_by": None,
     "created_by": "bi",
     "created_at": "2026-01-02T03:04:05.678901Z",
     "started_at": None,
@@ -166,7 +175,9 @@ class ExportOut(BaseModel):
     kind: Kind
     workspace: str
     status: Status
-    wait_reason: WaitReason | None = Field(description="Why it is not moving; null while it is.")
+    wait_reason: WaitReason | None = Field(
+        description="Why it is not moving; always set while queued, null while it moves."
+    )
     priority: Priority
     request: dict[str, Any] = Field(description="What Asana is asked for.")
     labels: dict[str, str]
@@ -175,6 +186,8 @@ class ExportOut(BaseModel):
     artifact: ArtifactOut | None = Field(description="Null until succeeded.")
     error: ErrorOut | None = Field(description="Why it failed; null unless it did.")
     warnings: list[WarningOut]
+    latency: LatencyOut
+    deliver_by: datetime | None
     created_by: str
     created_at: datetime
     started_at: datetime | None
@@ -183,8 +196,9 @@ class ExportOut(BaseModel):
     version: int = Field(description="Rises with every change of status, phase or outcome.")
 
     @classmethod
-    def of(cls, view: ExportView) -> "ExportOut":
+    def of(cls, view: ExportView, estimate: Estimate | None = None) -> "ExportOut":
         export, run = view.export, view.run
+        eta = EtaOut.of(estimate) if estimate else None
         return cls(
             id=export.id,
             kind=export.kind,
@@ -194,11 +208,15 @@ class ExportOut(BaseModel):
             priority=export.priority,
             request=export.request,
             labels=export.labels,
-            queue=None if view.ahead is None else QueueOut(position=view.ahead + 1, ahead=view.ahead),
+            queue=None
+            if view.ahead is None
+            else QueueOut(position=view.ahead + 1, ahead=view.ahead, eta=eta),
             run=RunOut(
                 id=run.id,
                 attempt=run.attempt,
                 phase=run.phase,
+                shared=view.shared,
+                eta=eta if view.ahead is None else None,
                 asana_job_gid=run.asana_job,
                 data_as_of=DataAsOfOut(since=run.data_from, to=run.data_to),
             ),
@@ -207,6 +225,8 @@ class ExportOut(BaseModel):
             else None,
             error=None if export.error is None else ErrorOut.model_validate(export.error),
             warnings=[WarningOut.model_validate(warning) for warning in run.warnings],
+            latency=LatencyOut(**asdict(view.latency)),
+            deliver_by=export.deliver_by,
             created_by=view.client,
             created_at=export.created_at,
             started_at=export.started_at,
@@ -214,6 +234,21 @@ class ExportOut(BaseModel):
             retry_of=export.retry_of,
             version=export.version,
         )
+
+
+class PlanOut(BaseModel):
+    """What would become of the export if it were asked for now."""
+
+    lane: str
+    status: Status = Field(description="`queued`, or how far the run has come that it would share.")
+    shares_run: str | None = Field(description="The run that it would share.")
+    queue: QueueOut | None
+
+    @classmethod
+    def of(cls, plan: Plan) -> "PlanOut":
+        eta = EtaOut.of(plan.estimate) if plan.estimate else None
+        queue = None if plan.ahead is None else QueueOut(position=plan.ahead + 1, ahead=plan.ahead, eta=eta)
+        return cls(lane=plan.lane, status=plan.status, shares_run=plan.shares, queue=queue)
 
 
 class ExportPage(BaseModel):

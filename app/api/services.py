@@ -1,5 +1,6 @@
 """What the endpoints work with."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,11 +12,14 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.access.credentials import check_keys
 from app.access.vault import Vault, open_vault
+from app.api.changes import Changes
 from app.artifacts.store import LocalStore
 from app.asana.client import AsanaClient
 from app.clock import Clock, SystemClock
 from app.database.migrate import at_head
 from app.database.session import open_database
+from app.exports.accept import Rules
+from app.exports.quotas import Limits
 from app.settings import Settings
 
 
@@ -29,6 +33,12 @@ class Services:
     asana: AsanaClient
     vault: Vault
     store: LocalStore
+    changes: Changes
+
+    @property
+    def rules(self) -> Rules:
+        """What the settings say of accepting."""
+        return Rules(self.settings.lane_scope, Limits(self.settings.max_queued_per_lane))
 
 
 @asynccontextmanager
@@ -48,7 +58,13 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 await check_keys(session, vault)
         store = LocalStore(settings.files_dir)
         asana = AsanaClient(http, settings.asana_url)
-        yield Services(settings, SystemClock(), database.sessions, asana, vault, store)
+        clock = SystemClock()
+        changes = Changes(database.listen_conninfo, clock)
+        listening = asyncio.create_task(changes.run(), name="listen for changes")
+        try:
+            yield Services(settings, clock, database.sessions, asana, vault, store, changes)
+        finally:
+            listening.cancel()
 
 
 def services_of(request: Request) -> Services:

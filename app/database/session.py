@@ -100,7 +100,8 @@ def _engine(settings: Settings, url: str, connections: int) -> AsyncEngine:
         pool_pre_ping=True,
         # Parameters may be secrets, and would stand in every error and its traceback.
         hide_parameters=True,
-        pool_timeout=10,
+        # A crowd is woken at once and served in turn; who waits for longer is told to come back.
+        pool_timeout=30,
         connect_args=connect,
     )
 

@@ -1,79 +1,163 @@
 """Accepting a request: durable when the caller hears of it."""
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from datetime import datetime, timedelta
 
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.models import Client, Credential, CredentialState, Kind, Priority, Workspace
-from app.database.base import Json
+from app.access.models import Client, Credential, CredentialState, Grant, Kind, Priority, Workspace
+from app.database.base import BigInt
 from app.events.log import EventType, record
-from app.exports.idempotency import fingerprint
+from app.exports.latency import database_now
 from app.exports.models import Export, Run, Status
-from app.ids import LaneKey, new_export_id, new_run_id
-from app.lanes.enqueue import enqueue
+from app.exports.order import place_for, stand
+from app.exports.quotas import Limits, check_quotas
+from app.exports.requests import ExportRequest
+from app.exports.sharing import fingerprint, joinable, members
+from app.exports.states import join
+from app.ids import ExportId, LaneKey, new_export_id, new_run_id
+from app.lanes.enqueue import enter_lane, wake_lane
+from app.lanes.models import Lane
 from app.problems import Code, Fault, ProblemError
 from app.settings import LaneScope
-
-
-class AsanaRequest(Protocol):
-    """What is asked of Asana."""
-
-    workspace: str
-
-    @property
-    def kind(self) -> Kind: ...
-
-    def for_asana(self) -> Json: ...
 
 
 @dataclass(frozen=True)
 class Submission:
     """One caller's wish: what is asked of Asana, and how it is to be treated here."""
 
-    request: AsanaRequest
+    request: ExportRequest
     priority: Priority = Priority.NORMAL
     labels: dict[str, str] = field(default_factory=dict)
+    max_age: int = 0
+    deliver_by: datetime | None = None
+    queue_ttl: int | None = None
+    retry_of: ExportId | None = None
     request_id: str | None = None
 
 
-async def accept(session: AsyncSession, client: Client, wanted: Submission, lane_scope: LaneScope) -> Export:
-    """Queue an export in the caller's transaction, which the caller commits before answering.
+@dataclass(frozen=True)
+class Rules:
+    """What the settings say of accepting."""
 
-    Raises `ProblemError`: `not-found` for a workspace that is not registered or not granted (which of the two
-    is not told), `validation-failed` for a priority above the grant's.
+    lane_scope: LaneScope = LaneScope.WORKSPACE
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """Who may export what, by which credential and in which lane."""
+
+    workspace: Workspace
+    credential: Credential
+    grant: Grant
+    lane: LaneKey
+    fingerprint: str
+
+
+async def accept(session: AsyncSession, client: Client, wanted: Submission, rules: Rules) -> Export:
+    """Accept an export in the caller's transaction, which the caller commits before answering.
+
+    It joins a run that does the same work, or queues one of its own. Raises `ProblemError`: `not-found` for a
+    workspace that is not registered or not granted (which of the two is not told), `validation-failed` for a
+    priority above the grant's, `quota-exceeded` and `queue-full`, `lane-draining`.
     """
+    admitted = await admit(session, client, wanted, rules.lane_scope)
+    await enter_lane(session, admitted.lane, admitted.workspace.gid)
+    await check_quotas(session, client, admitted.grant, admitted.lane, rules.limits)
+    shared = await session.scalar(
+        joinable(admitted.fingerprint, wanted.max_age)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    now = await database_now(session)
+    run = shared or await _new_run(session, client, wanted, admitted, now)
+    export = await _new_export(session, client, wanted, run, now)
+    if shared:
+        await join(session, shared, export, actor=client.actor, request_id=wanted.request_id)
+    if run.status is Status.QUEUED:
+        stand(run, await members(session, run) if shared else [export], now)
+        await session.flush()
+        has_token = admitted.credential.state is CredentialState.VALID
+        await wake_lane(session, run.lane, has_token=has_token)
+    return export
+
+
+async def admit(session: AsyncSession, client: Client, wanted: Submission, scope: LaneScope) -> Admitted:
+    """See that the client may ask for this. Raises `ProblemError`, see `accept`."""
     request = wanted.request
-    workspace = await _granted_workspace(session, client, wanted)
-    lane = lane_of(request.workspace, request.kind, lane_scope)
-    token = await session.scalar(select(Credential.state).where(Credential.id == workspace.credential))
-    await enqueue(session, lane, request.workspace, has_token=token is CredentialState.VALID)
-    body = request.for_asana()
+    grant = client.grant_for(request.workspace, request.kind)
+    workspace = await session.get(Workspace, request.workspace) if grant else None
+    if grant is None or workspace is None:
+        raise ProblemError(
+            Code.NOT_FOUND,
+            f"There is no workspace {request.workspace} that you may export by a {request.kind} export.",
+        )
+    if wanted.priority.rank < grant.highest_priority.rank:
+        fault = Fault(
+            "/priority", f"your grant for workspace {workspace.gid} allows {grant.highest_priority} at most"
+        )
+        raise ProblemError(Code.VALIDATION_FAILED, "The request has 1 fault.", (fault,))
+    lane = lane_of(workspace.gid, request.kind, scope)
+    known = await session.get(Lane, lane, populate_existing=True)
+    if known and known.draining_at:
+        raise ProblemError(Code.LANE_DRAINING, f"The lane of workspace {workspace.gid} takes no new exports.")
+    credential = await session.get_one(Credential, workspace.credential, populate_existing=True)
+    same = fingerprint(request.kind, workspace.gid, request.canonical(), credential)
+    return Admitted(workspace, credential, grant, lane, same)
+
+
+def lane_of(workspace: str, kind: Kind, scope: LaneScope) -> LaneKey:
+    """The lane whose slot an export of the workspace needs."""
+    return LaneKey(workspace if scope is LaneScope.WORKSPACE else f"{workspace}/{kind}")
+
+
+async def _new_run(
+    session: AsyncSession, client: Client, wanted: Submission, admitted: Admitted, now: datetime
+) -> Run:
+    place = await place_for(session, admitted.lane, client.id, wanted.priority, wanted.deliver_by)
     run = Run(
         id=new_run_id(),
-        lane=lane,
-        workspace=workspace.gid,
-        credential=workspace.credential,
-        kind=request.kind,
-        request=body,
-        fingerprint=fingerprint(body),
+        lane=admitted.lane,
+        workspace=admitted.workspace.gid,
+        credential=admitted.credential.id,
+        kind=wanted.request.kind,
+        request=wanted.request.for_asana(),
+        fingerprint=admitted.fingerprint,
+        shape=wanted.request.shape(),
         status=Status.QUEUED,
-        rank=wanted.priority.rank,
+        client=client.id,
+        rank=place.rank,
+        due=place.due,
+        turn=BigInt(place.turn),
+        queued_at=now,
+        not_before=now,
     )
+    session.add(run)
+    await session.flush()
+    return run
+
+
+async def _new_export(
+    session: AsyncSession, client: Client, wanted: Submission, run: Run, now: datetime
+) -> Export:
     export = Export(
         id=new_export_id(),
         client=client.id,
         run=run.id,
-        kind=request.kind,
-        workspace=workspace.gid,
+        lane=run.lane,
+        kind=wanted.request.kind,
+        workspace=wanted.request.workspace,
         status=Status.QUEUED,
         priority=wanted.priority,
-        request=body,
+        request=wanted.request.for_asana(),
         labels=wanted.labels,
+        deliver_by=wanted.deliver_by,
+        queue_until=now + timedelta(seconds=wanted.queue_ttl) if wanted.queue_ttl else None,
+        retry_of=wanted.retry_of,
+        created_at=now,
+        phase_since=now,
     )
-    session.add(run)
-    await session.flush()
     session.add(export)
     await session.flush()
     await record(
@@ -82,28 +166,8 @@ async def accept(session: AsyncSession, client: Client, wanted: Submission, lane
         actor=client.actor,
         export=export.id,
         run=run.id,
-        lane=lane,
+        lane=run.lane,
         request_id=wanted.request_id,
         data={"status": Status.QUEUED, "version": 1, "priority": wanted.priority},
     )
     return export
-
-
-def lane_of(workspace: str, kind: Kind, scope: LaneScope) -> LaneKey:
-    """The lane whose slot an export of the workspace needs."""
-    return LaneKey(workspace if scope is LaneScope.WORKSPACE else f"{workspace}/{kind}")
-
-
-async def _granted_workspace(session: AsyncSession, client: Client, wanted: Submission) -> Workspace:
-    gid = wanted.request.workspace
-    grant = client.grant_for(gid, wanted.request.kind)
-    workspace = await session.get(Workspace, gid) if grant else None
-    if grant is None or workspace is None:
-        raise ProblemError(
-            Code.NOT_FOUND,
-            f"There is no workspace {gid} that you may export by a {wanted.request.kind} export.",
-        )
-    if wanted.priority.rank < grant.highest_priority.rank:
-        fault = Fault("/priority", f"your grant for workspace {gid} allows {grant.highest_priority} at most")
-        raise ProblemError(Code.VALIDATION_FAILED, "The request has 1 fault.", (fault,))
-    return workspace

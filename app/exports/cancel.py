@@ -1,13 +1,15 @@
-"""Canceling an export: it leaves its run; the last one to leave takes the run with it."""
+"""Leaving a run: by canceling, or by having waited too long. The last one to leave takes the run with it."""
 
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.exports.latency import database_now
 from app.exports.models import Export, Run, Status
-from app.exports.states import FINAL, change, detach, locked_run
+from app.exports.order import stand
+from app.exports.sharing import members
+from app.exports.states import FINAL, change, leave, locked_run
 from app.ids import ExportId
 from app.lanes.enqueue import lock_lane
-from app.problems import Code, ProblemError
+from app.problems import Code, Problem, ProblemError
 
 
 async def cancel(session: AsyncSession, export_id: ExportId, *, actor: str, request_id: str | None) -> Export:
@@ -17,18 +19,14 @@ async def cancel(session: AsyncSession, export_id: ExportId, *, actor: str, requ
     job has ended, and its file is dropped. Whoever commits first wins against success. Raises `ProblemError`
     `not-cancelable` for an export that has succeeded or failed.
     """
-    export = await session.get_one(Export, export_id)
-    run = await session.get_one(Run, export.run)
-    # In the order in which workers lock: first the lane, then the run.
-    await lock_lane(session, run.lane)
-    run = await locked_run(session, run.id)
-    await session.refresh(export)
+    export, run = await _locked(session, export_id)
     if export.status in {Status.CANCELED, Status.CANCELING}:
         return export
     if export.status in FINAL:
         raise ProblemError(Code.NOT_CANCELABLE, f"The export has already {export.status}.")
-    if await _is_shared(session, export):
-        await detach(session, run, export, actor=actor, request_id=request_id)
+    if await _others(session, run, export):
+        await leave(session, run, export, Status.CANCELED, actor=actor, request_id=request_id)
+        await _stand_anew(session, run)
     elif run.status is Status.RUNNING:
         await change(
             session,
@@ -45,8 +43,34 @@ async def cancel(session: AsyncSession, export_id: ExportId, *, actor: str, requ
     return export
 
 
-async def _is_shared(session: AsyncSession, export: Export) -> bool:
-    others = select(Export.id).where(
-        Export.run == export.run, Export.id != export.id, Export.status.not_in(FINAL)
-    )
-    return await session.scalar(others.limit(1)) is not None
+async def give_up_waiting(session: AsyncSession, export_id: ExportId, *, actor: str) -> None:
+    """Fail an export that is still queued though its `queue_ttl` is over."""
+    export, run = await _locked(session, export_id)
+    if export.status is not Status.QUEUED or run.status is not Status.QUEUED:
+        return
+    waited = (await database_now(session) - export.created_at).total_seconds()
+    problem = Problem(Code.QUEUE_TTL_EXCEEDED, f"It was still queued after {waited:.0f} seconds.")
+    if await _others(session, run, export):
+        await leave(session, run, export, Status.FAILED, actor=actor, problem=problem)
+        await _stand_anew(session, run)
+    else:
+        await change(session, run, Status.FAILED, actor=actor, problem=problem)
+
+
+async def _locked(session: AsyncSession, export_id: ExportId) -> tuple[Export, Run]:
+    """The export and its run, in the order in which workers lock: first the lane, then the run."""
+    export = await session.get_one(Export, export_id)
+    await lock_lane(session, export.lane)
+    run = await locked_run(session, export.run)
+    await session.refresh(export)
+    return export, run
+
+
+async def _others(session: AsyncSession, run: Run, export: Export) -> bool:
+    return any(member.id != export.id for member in await members(session, run))
+
+
+async def _stand_anew(session: AsyncSession, run: Run) -> None:
+    if run.status is Status.QUEUED:
+        stand(run, await members(session, run), await database_now(session))
+        await session.flush()

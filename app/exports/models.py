@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, SmallInteger, func, text
+from sqlalchemy import CheckConstraint, Double, ForeignKey, Index, SmallInteger, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.access.models import Kind, Priority
@@ -38,9 +38,10 @@ FINISHED = "(finished_at IS NOT NULL) = (status IN ('succeeded', 'failed', 'canc
 class Run(Base):
     """One export job at Asana, over all its attempts.
 
-    `queued_at` is its place in the queue and is kept when it goes back there; `not_before` holds back the run
-    alone, not its lane. While archiving, `archiver` and `archive_fence` are to the run what holder and fence
-    are to the lane.
+    `fingerprint` is alike for runs that exports may share, `shape` for runs that may take alike long. `rank`,
+    `due`, `turn` and `queued_at` are its place in the queue and are kept when it goes back there;
+    `not_before` holds back the run alone, not its lane. While archiving, `archiver` and `archive_fence` are
+    to the run what holder and fence are to the lane.
     """
 
     __tablename__ = "runs"
@@ -52,10 +53,15 @@ class Run(Base):
     kind: Mapped[Kind] = mapped_column(one_of(Kind, "kind"))
     request: Mapped[Json]
     fingerprint: Mapped[str]
+    shape: Mapped[str]
     status: Mapped[Status] = mapped_column(one_of(Status, "status"))
     phase: Mapped[Phase | None] = mapped_column(one_of(Phase, "phase"))
     wait_reason: Mapped[WaitReason | None] = mapped_column(one_of(WaitReason, "wait_reason"))
     rank: Mapped[int] = mapped_column(SmallInteger)
+    promotes_at: Mapped[datetime | None]
+    due: Mapped[float] = mapped_column(Double, server_default=text("'Infinity'"))
+    client: Mapped[ClientId] = mapped_column(ForeignKey("clients.id"))
+    turn: Mapped[BigInt] = mapped_column(server_default=text("0"))
     queued_at: Mapped[datetime] = mapped_column(server_default=func.now())
     not_before: Mapped[datetime] = mapped_column(server_default=func.now())
     attempt: Mapped[int] = mapped_column(server_default=text("1"))
@@ -84,17 +90,35 @@ class Run(Base):
         CheckConstraint("(phase IS NOT NULL) = (status IN ('running', 'canceling'))", "phase_in_slot"),
         CheckConstraint(FINISHED, "finished"),
         Index(
-            "runs_queue_idx", "lane", "rank", "queued_at", "id", postgresql_where=text("status = 'queued'")
+            "runs_queue_idx",
+            "lane",
+            "rank",
+            "due",
+            "turn",
+            "queued_at",
+            "id",
+            postgresql_where=text("status = 'queued'"),
         ),
+        Index("runs_turn_idx", "lane", "client", "turn", postgresql_where=text("status = 'queued'")),
+        Index(
+            "runs_promotion_idx",
+            "promotes_at",
+            postgresql_where=text("status = 'queued' AND promotes_at IS NOT NULL"),
+        ),
+        Index("runs_sharing_idx", "fingerprint", "id"),
         Index("runs_credential_idx", "credential", "lane", postgresql_where=text("status = 'queued'")),
         Index("runs_archiving_idx", "id", postgresql_where=text("status = 'archiving'")),
         Index("runs_archiver_idx", "archiver", postgresql_where=text("archiver IS NOT NULL")),
         Index("runs_history_idx", "workspace", "kind", "slot_freed_at"),
+        Index("runs_kind_history_idx", "kind", "slot_freed_at"),
     )
 
 
 class Export(Base):
-    """One caller's request. `version` rises with every change of its row."""
+    """One caller's request. `version` rises with every change of its row.
+
+    Its latency is kept in microseconds by cause, as far as it had come at `phase_since`.
+    """
 
     __tablename__ = "exports"
 
@@ -103,19 +127,34 @@ class Export(Base):
     run: Mapped[RunId] = mapped_column(ForeignKey("runs.id"), index=True)
     kind: Mapped[Kind] = mapped_column(one_of(Kind, "kind"))
     workspace: Mapped[str] = mapped_column(ForeignKey("workspaces.gid"))
+    lane: Mapped[LaneKey] = mapped_column(ForeignKey("lanes.key"))
     status: Mapped[Status] = mapped_column(one_of(Status, "status"))
     priority: Mapped[Priority] = mapped_column(one_of(Priority, "priority"))
     request: Mapped[Json]
     labels: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    deliver_by: Mapped[datetime | None]
+    queue_until: Mapped[datetime | None]
     retry_of: Mapped[ExportId | None] = mapped_column(ForeignKey("exports.id"))
     error: Mapped[Json | None]
     version: Mapped[BigInt] = mapped_column(server_default=text("1"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    phase_since: Mapped[datetime] = mapped_column(server_default=func.now())
+    external_us: Mapped[BigInt] = mapped_column(server_default=text("0"))
+    backoff_us: Mapped[BigInt] = mapped_column(server_default=text("0"))
+    paused_us: Mapped[BigInt] = mapped_column(server_default=text("0"))
+    run_us: Mapped[BigInt] = mapped_column(server_default=text("0"))
+    archive_us: Mapped[BigInt] = mapped_column(server_default=text("0"))
 
     __table_args__ = (
         CheckConstraint(FINISHED, "finished"),
+        Index(
+            "exports_queue_until_idx",
+            "queue_until",
+            postgresql_where=text("status = 'queued' AND queue_until IS NOT NULL"),
+        ),
+        Index("exports_waiting_idx", "client", "lane", postgresql_where=text("status = 'queued'")),
         Index("exports_client_idx", "client", "id"),
         Index("exports_workspace_idx", "workspace", "id"),
         Index("exports_labels_idx", "labels", postgresql_using="gin"),

@@ -9,28 +9,33 @@ from sqlalchemy import Row, Select, false, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from app.access.models import Client, Kind, Scope
+from app.access.models import Client, Credential, CredentialState, Kind, Scope
 from app.artifacts.models import Artifact, ArtifactState
 from app.events.log import Event
+from app.exports.latency import Latency, lane_waits, latency
 from app.exports.models import Export, Run, Status
-from app.exports.order import count_ahead
-from app.exports.states import LIVE
-from app.ids import ArtifactId, ExportId
-from app.lanes.models import Lane, WaitReason
+from app.exports.order import positions
+from app.exports.states import FINAL, LIVE
+from app.ids import ArtifactId, ExportId, RunId
+from app.lanes.models import Lane, LaneWait, WaitReason
 from app.problems import Code, ProblemError
 
 
 @dataclass(frozen=True)
 class ExportView:
-    """An export with all that is told of it; `ahead` counts the queued runs before its own."""
+    """An export with all that is told of it; `ahead` counts the runs that go before its own."""
 
     export: Export
     run: Run
+    lane: Lane
     artifact: Artifact | None
     artifact_state: ArtifactState | None
     client: str
+    shared: bool
     ahead: int | None
     wait_reason: WaitReason | None
+    latency: Latency
+    now: datetime
 
 
 @dataclass(frozen=True)
@@ -46,10 +51,10 @@ class ExportFilter:
 
 async def export_view(session: AsyncSession, client: Client, export_id: ExportId) -> ExportView:
     """One export. Raises `ProblemError` `not-found` for one that the client may not see, too."""
-    row = (await session.execute(_views(client).where(Export.id == export_id))).one_or_none()
-    if row is None:
+    views = await _read(session, _views(client).where(Export.id == export_id))
+    if not views:
         raise ProblemError(Code.NOT_FOUND, f"There is no export {export_id} that you may see.")
-    return _view(row)
+    return views[0]
 
 
 async def export_views(
@@ -69,13 +74,21 @@ async def export_views(
         statement = statement.where(Export.labels.contains(dict([wanted.label])))
     if wanted.created_after:
         statement = statement.where(Export.created_at > wanted.created_after)
-    return [_view(row) for row in await session.execute(statement)]
+    return await _read(session, statement)
 
 
 async def timeline(session: AsyncSession, client: Client, export_id: ExportId) -> Sequence[Event]:
     """What happened to an export, in order."""
-    await export_view(session, client, export_id)
+    await visible_export(session, client, export_id)
     return (await session.scalars(select(Event).where(Event.export == export_id).order_by(Event.seq))).all()
+
+
+async def visible_export(session: AsyncSession, client: Client, export_id: ExportId) -> Export:
+    """An export alone. Raises `ProblemError` `not-found` for one that the client may not see, too."""
+    export = await session.scalar(select(Export).where(Export.id == export_id, _visible(client)))
+    if export is None:
+        raise ProblemError(Code.NOT_FOUND, f"There is no export {export_id} that you may see.")
+    return export
 
 
 async def visible_artifact(
@@ -102,9 +115,14 @@ def _visible(client: Client) -> Any:
 
 
 def _views(client: Client) -> Select[*tuple[Any, ...]]:
-    live = aliased(Run)
+    live, other = aliased(Run), aliased(Export)
     slot_taken = (
         select(live.id).where(live.lane == Run.lane, live.id != Run.id, live.status.in_(LIVE)).exists()
+    )
+    shared = (
+        select(other.id)
+        .where(other.run == Export.run, other.id != Export.id, other.status != Status.CANCELED)
+        .exists()
     )
     return (
         select(
@@ -113,43 +131,66 @@ def _views(client: Client) -> Select[*tuple[Any, ...]]:
             Artifact,
             Lane,
             Client.name.label("client"),
-            count_ahead().label("ahead"),
             slot_taken.label("slot_taken"),
-            (Run.not_before > func.now()).label("held_back"),
-            func.now().label("now"),
+            shared.label("shared"),
+            Credential.state.label("token"),
+            func.clock_timestamp().label("now"),
         )
         .join(Run, Run.id == Export.run)
         .join(Client, Client.id == Export.client)
         .join(Lane, Lane.key == Run.lane)
+        .join(Credential, Credential.id == Run.credential)
         .outerjoin(Artifact, Artifact.run == Run.id)
         .where(_visible(client))
         .execution_options(populate_existing=True)
     )
 
 
-def _view(row: Row[Any]) -> ExportView:
-    queued = row.Export.status is Status.QUEUED
+async def _read(session: AsyncSession, statement: Select[*tuple[Any, ...]]) -> list[ExportView]:
+    rows = (await session.execute(statement)).all()
+    queued = [row for row in rows if row.Export.status is Status.QUEUED]
+    waiting = {row.Run.id for row in queued if row.Run.status is Status.QUEUED}
+    ahead = await positions(session, waiting) if waiting else {}
+    waits: Sequence[LaneWait] = ()
+    if queued:
+        since = min(row.Export.phase_since for row in queued)
+        waits = await lane_waits(session, [row.Lane.key for row in queued], since)
+    return [_view(row, ahead, waits) for row in rows]
+
+
+def _view(row: Row[Any], positions: dict[RunId, int], waits: Sequence[LaneWait]) -> ExportView:
+    export, run = row.Export, row.Run
     # A queued export whose run is not queued is being tried at Asana: nobody goes before it.
-    ahead = row.ahead if row.Run.status is Status.QUEUED else 0
-    artifact = row.Artifact if row.Export.status is Status.SUCCEEDED else None
+    ahead = positions.get(run.id, 0) if export.status is Status.QUEUED else None
+    artifact = row.Artifact if export.status is Status.SUCCEEDED else None
     return ExportView(
-        export=row.Export,
-        run=row.Run,
+        export=export,
+        run=run,
+        lane=row.Lane,
         artifact=artifact,
         artifact_state=artifact.state_at(row.now) if artifact else None,
         client=row.client,
-        ahead=ahead if queued else None,
-        wait_reason=_reason_in_queue(row, ahead) if queued else row.Run.wait_reason,
+        shared=row.shared,
+        ahead=ahead,
+        wait_reason=_wait_reason(row, ahead),
+        latency=latency(export, waits, run.not_before, row.now),
+        now=row.now,
     )
 
 
-def _reason_in_queue(row: Row[Any], ahead: int) -> WaitReason | None:
-    """Why a queued export is not running yet; None when a worker may take it any moment."""
+def _wait_reason(row: Row[Any], ahead: int | None) -> WaitReason | None:
+    """Why an export is not moving; None only while it is."""
+    export, run = row.Export, row.Run
+    if export.status in FINAL or ahead is None:
+        reason: WaitReason | None = None if export.status in FINAL else run.wait_reason
+        return reason
     if row.Lane.paused_at is not None:
         return WaitReason.LANE_PAUSED
-    if row.held_back:
+    if row.token is CredentialState.INVALID:
+        return WaitReason.CREDENTIAL_INVALID
+    if run.not_before > row.now:
         return WaitReason.BACKOFF
     if ahead or row.slot_taken:
         return WaitReason.BEHIND_OTHERS
-    reason: WaitReason | None = row.Lane.wait_reason
-    return reason
+    reason = row.Lane.wait_reason if run.status is Status.QUEUED else WaitReason.UPSTREAM_SLOT_BUSY
+    return reason or WaitReason.WAITING_FOR_WORKER

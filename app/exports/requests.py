@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Self
 
+import rfc8785
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -109,17 +110,35 @@ class ExportRequestParameter(BaseModel):
         return item
 
 
-class ResourceRequest(BaseModel):
-    """A bulk export of a workspace's tasks, teams or messages."""
+class ExportRequest(BaseModel):
+    """What is asked of Asana."""
 
     model_config = ConfigDict(extra="forbid")
-    kind: ClassVar[Kind] = Kind.RESOURCE
+    kind: ClassVar[Kind]
 
     workspace: Gid
+
+    def for_asana(self) -> dict[str, Any]:
+        """Asana's body."""
+        raise NotImplementedError
+
+    def canonical(self) -> dict[str, Any]:
+        """One form for all requests that ask for the same, in whatever order."""
+        raise NotImplementedError
+
+    def shape(self) -> str:
+        """What is alike in requests that may take alike long: their form without the values."""
+        raise NotImplementedError
+
+
+class ResourceRequest(ExportRequest):
+    """A bulk export of a workspace's tasks, teams or messages."""
+
+    kind: ClassVar[Kind] = Kind.RESOURCE
+
     export_request_parameters: Annotated[list[ExportRequestParameter], Field(min_length=1, max_length=100)]
 
     def for_asana(self) -> dict[str, Any]:
-        """Asana's body, in one form for all requests that mean the same."""
         items = [
             item.model_dump(mode="json", by_alias=True, exclude_none=True)
             for item in self.export_request_parameters
@@ -128,19 +147,56 @@ class ResourceRequest(BaseModel):
         kept = [{name: value for name, value in item.items() if value} for item in items]
         return {"workspace": self.workspace, "export_request_parameters": kept}
 
+    def canonical(self) -> dict[str, Any]:
+        items = [_sorted(item) for item in self.for_asana()["export_request_parameters"]]
+        return {"export_request_parameters": sorted(items, key=rfc8785.dumps)}
 
-class GraphRequest(BaseModel):
+    def shape(self) -> str:
+        return "+".join(
+            sorted(
+                f"{item['resource_type']}({','.join(sorted(item.get('filters', {})))})"
+                f"{'[fields]' if 'fields' in item else ''}"
+                for item in self.for_asana()["export_request_parameters"]
+            )
+        )
+
+
+class GraphRequest(ExportRequest):
     """An export of a goal, team, portfolio or project and what is below it."""
 
-    model_config = ConfigDict(extra="forbid")
     kind: ClassVar[Kind] = Kind.GRAPH
 
-    workspace: Gid
     parent: Gid
 
     def for_asana(self) -> dict[str, Any]:
-        """Asana's body; the workspace is ours, for Asana finds its own by the parent."""
+        # The workspace is ours: Asana finds its own by the parent.
         return {"parent": self.parent}
+
+    def canonical(self) -> dict[str, Any]:
+        return self.for_asana()
+
+    def shape(self) -> str:
+        return f"parent {self.parent}"
+
+
+def stored_request(kind: Kind, workspace: str, request: dict[str, Any]) -> ExportRequest:
+    """A request as it was kept with its export."""
+    match kind:
+        case Kind.RESOURCE:
+            return ResourceRequest.model_validate(request)
+        case Kind.GRAPH:
+            return GraphRequest.model_validate({"workspace": workspace, **request})
+
+
+def _sorted(item: dict[str, Any]) -> dict[str, Any]:
+    """An item whose lists mean sets."""
+    filters = {
+        name: sorted(set(value)) if isinstance(value, list) else value
+        for name, value in item.get("filters", {}).items()
+    }
+    fields = sorted(set(item.get("fields", ())))
+    parts = {"resource_type": item["resource_type"], "filters": filters, "fields": fields}
+    return {name: value for name, value in parts.items() if value}
 
 
 def _misfits(data: Any) -> Iterator[tuple[str, str]]:

@@ -5,20 +5,20 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, func, select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.models import Credential, CredentialState
+from app.access.models import CredentialState
 from app.artifacts.models import Artifact
 from app.exports.models import Phase, Run, Status
-from app.exports.order import queue_order
+from app.exports.order import head, ready
 from app.exports.states import LIVE, change, locked_run
 from app.ids import RunId, WorkerId
 from app.lanes.claim import HeldLane
 from app.lanes.lease import LaneLost, hold
 from app.lanes.models import WaitReason
 from app.lanes.notifications import LANES, notify
-from app.lanes.release import park, release, unpark
+from app.lanes.release import park, release, take_turn, unpark
 from app.problems import Problem
 
 CLAIM_ARCHIVES = text("""
@@ -60,16 +60,18 @@ async def next_run(session: AsyncSession, lane: HeldLane, *, credential_wait: fl
             # Somebody was about to ask Asana, and whether that happened is not known here.
             await change(session, flying, flying.status, actor=lane.worker, phase=Phase.SUBMIT_UNKNOWN)
         return flying
-    head = None if state.parked or state.paused else await _head(session, lane)
-    if head is None:
-        if not state.parked and await _waits_for_a_token(session, lane):
+    free = not (state.parked or state.paused)
+    first = await session.scalar(head(lane.key).with_for_update(of=Run)) if free else None
+    if first is None:
+        if free and await _waits_for_a_token(session, lane):
             await park(session, lane, WaitReason.CREDENTIAL_INVALID, credential_wait)
-        await release(session, lane)
+        await release(session, lane, paused=state.paused)
         return None
+    await take_turn(session, lane, first.turn)
     await change(
-        session, head, Status.RUNNING, actor=lane.worker, phase=Phase.SUBMITTING, quietly=state.probes > 0
+        session, first, Status.RUNNING, actor=lane.worker, phase=Phase.SUBMITTING, quietly=state.probes > 0
     )
-    return head
+    return first
 
 
 async def _run_in_flight(session: AsyncSession, lane: HeldLane) -> Run | None:
@@ -89,27 +91,9 @@ async def _unwanted(session: AsyncSession, lane: HeldLane, run: Run) -> bool:
     return True
 
 
-def _ready(lane: HeldLane, state: CredentialState) -> Select[Run]:
-    return (
-        select(Run)
-        .join(Credential, Credential.id == Run.credential)
-        .where(
-            Run.lane == lane.key,
-            Run.status == Status.QUEUED,
-            Run.not_before <= func.clock_timestamp(),
-            Credential.state == state,
-        )
-    )
-
-
-async def _head(session: AsyncSession, lane: HeldLane) -> Run | None:
-    """Who goes next; a run whose token is invalid does not hold up those behind it."""
-    first = _ready(lane, CredentialState.VALID).order_by(*queue_order()).limit(1)
-    return await session.scalar(first.with_for_update(of=Run))
-
-
 async def _waits_for_a_token(session: AsyncSession, lane: HeldLane) -> bool:
-    return await session.scalar(_ready(lane, CredentialState.INVALID).limit(1)) is not None
+    waiting = select(Run.id).where(ready(lane.key, token=CredentialState.INVALID)).limit(1)
+    return await session.scalar(waiting) is not None
 
 
 async def about_to_submit(session: AsyncSession, lane: HeldLane, run_id: RunId, phase: Phase) -> bool:

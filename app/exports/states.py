@@ -2,13 +2,15 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.database.base import Json
+from app.database.base import BigInt, Json
 from app.events.log import EventType, record
+from app.exports.latency import database_now, lane_waits, settle
 from app.exports.models import Export, Phase, Run, Status
 from app.lanes.models import WaitReason
+from app.lanes.notifications import notify_change
 from app.problems import Problem
 
 MAY_BECOME: dict[Status, frozenset[Status]] = {
@@ -70,27 +72,37 @@ async def change(
     if to in FINAL:
         run.finished_at, run.archiver = func.clock_timestamp(), None
     await session.flush()
-    if not quietly:
-        facts: Json = {
-            "attempt": run.attempt,
-            "phase": phase,
-            "wait_reason": wait_reason,
-            "asana_job_gid": run.asana_job,
-            "error": run.error,
-        }
-        await _change_exports(session, run, to, event, actor, request_id, facts, Export.run == run.id)
     await session.refresh(run)
+    if not quietly:
+        facts = {"attempt": run.attempt, "phase": phase, "wait_reason": wait_reason, "error": run.error}
+        await _change_exports(session, run, to, event, actor, request_id, facts, Export.run == run.id)
 
 
-async def detach(
-    session: AsyncSession, run: Run, export: Export, *, actor: str, request_id: str | None = None
+async def leave(
+    session: AsyncSession,
+    run: Run,
+    export: Export,
+    to: Status,
+    *,
+    actor: str,
+    problem: Problem | None = None,
+    request_id: str | None = None,
 ) -> None:
-    """Cancel one export of a run that goes on for others. The caller holds the run's row lock."""
-    event = EventType.EXPORT_CANCELED
-    facts = {"detached": True}
-    await _change_exports(
-        session, run, Status.CANCELED, event, actor, request_id, facts, Export.id == export.id
-    )
+    """End one export of a run that goes on for others. The caller holds the run's row lock."""
+    facts = {"left_run": True, "error": problem.as_error() if problem else None}
+    await _change_exports(session, run, to, EVENTS[to], actor, request_id, facts, Export.id == export.id)
+
+
+async def join(
+    session: AsyncSession, run: Run, export: Export, *, actor: str, request_id: str | None
+) -> None:
+    """Bring a queued export to where the run is that it joins. The caller holds the run's row lock."""
+    if run.status is not Status.QUEUED:
+        event = EventType.EXPORT_STARTED if run.status is Status.RUNNING else EVENTS[run.status]
+        facts = {"joined_run": True, "phase": run.phase}
+        await _change_exports(
+            session, run, run.status, event, actor, request_id, facts, Export.id == export.id
+        )
 
 
 async def _change_exports(
@@ -103,30 +115,40 @@ async def _change_exports(
     facts: Json,
     which: ColumnElement[bool],
 ) -> None:
-    values: dict[str, Any] = {"status": to, "version": Export.version + 1, "error": facts.get("error")}
-    if event is EventType.EXPORT_STARTED:
-        values["started_at"] = func.coalesce(Export.started_at, func.clock_timestamp())
-    if to in FINAL:
-        values["finished_at"] = func.clock_timestamp()
-    changed = await session.execute(
-        update(Export)
+    exports = await session.scalars(
+        select(Export)
         .where(which, Export.status.not_in(FINAL))
-        .values(values)
-        .returning(Export.id, Export.version)
-        .execution_options(synchronize_session=False)
+        .order_by(Export.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
     )
+    changing = exports.all()
+    if not changing:
+        return
+    now = await database_now(session)
+    since = min(export.phase_since for export in changing)
+    waits = await lane_waits(session, [run.lane], since)
     known = {name: value for name, value in facts.items() if value is not None}
-    for export, version in changed.all():
+    for export in changing:
+        settle(export, waits, run.not_before, now)
+        export.status, export.error = to, facts.get("error")
+        export.version = BigInt(export.version + 1)
+        if event is EventType.EXPORT_STARTED or to in {Status.ARCHIVING, Status.SUCCEEDED}:
+            export.started_at = export.started_at or now
+        if to in FINAL:
+            export.finished_at = now
         await record(
             session,
             event,
             actor=actor,
-            export=export,
+            export=export.id,
             run=run.id,
             lane=run.lane,
             request_id=request_id,
-            data={"status": to, "version": version, **known},
+            data={"status": to, "version": export.version, "asana_job_gid": run.asana_job, **known},
         )
+    await session.flush()
+    await notify_change(session, run.lane, run.id)
 
 
 async def locked_run(session: AsyncSession, run_id: str) -> Run:

@@ -22,7 +22,7 @@ RESCUE = text("""
 CLAIM = text("""
     WITH free AS (
         SELECT key FROM lanes
-        WHERE has_work AND holder IS NULL AND next_attempt_at <= now() AND paused_at IS NULL
+        WHERE has_work AND holder IS NULL AND next_attempt_at <= now()
         ORDER BY next_attempt_at
         LIMIT :most
         FOR UPDATE SKIP LOCKED)
@@ -35,14 +35,14 @@ CLAIM = text("""
 # and again. One that has waited for a second is taken by queueing for its lock.
 OVERDUE = text("""
     SELECT key FROM lanes
-    WHERE has_work AND holder IS NULL AND next_attempt_at < now() - interval '1 second' AND paused_at IS NULL
+    WHERE has_work AND holder IS NULL AND next_attempt_at < now() - interval '1 second'
     ORDER BY next_attempt_at
     LIMIT :most
 """)
 PATIENCE = text("SET LOCAL lock_timeout = '1s'")
 CLAIM_ONE = text("""
     UPDATE lanes SET holder = :worker, fence = fence + 1
-    WHERE key = :key AND has_work AND holder IS NULL AND next_attempt_at <= now() AND paused_at IS NULL
+    WHERE key = :key AND has_work AND holder IS NULL AND next_attempt_at <= now()
     RETURNING key, fence
 """)
 

@@ -13,23 +13,28 @@ MAKE_LANE = text("INSERT INTO lanes (key, workspace) VALUES (:key, :workspace) O
 LOCK_LANE = text("SELECT FROM lanes WHERE key = :key FOR UPDATE")
 
 # A lane that waits as a whole (its slot is taken, its token limited) keeps its time; one that merely waits
-# for a run's own backoff, or for other runs' token, does not, for the new run has none of that.
+# for a run's own backoff, or for other runs' token, does not, for the new run has none of that. A paused one
+# is flagged when it is resumed.
 WAKE_LANE = text("""
     UPDATE lanes SET has_work = true, next_attempt_at = now(), wait_reason = NULL
-    WHERE key = :key AND (NOT has_work OR next_attempt_at > now())
+    WHERE key = :key AND (NOT has_work OR next_attempt_at > now()) AND paused_at IS NULL
       AND (wait_reason IS NULL OR :has_token AND wait_reason = 'credential_invalid')
 """)
 
 
-async def enqueue(session: AsyncSession, key: LaneKey, workspace: str, *, has_token: bool) -> None:
-    """Flag the lane as having work and keep its row locked until the caller's transaction ends.
+async def enter_lane(session: AsyncSession, key: LaneKey, workspace: str) -> None:
+    """Lock the lane until the caller's transaction ends; the first to come makes it."""
+    if not await lock_lane(session, key):
+        await session.execute(MAKE_LANE, {"key": key, "workspace": workspace})
+        await lock_lane(session, key)
+
+
+async def wake_lane(session: AsyncSession, key: LaneKey, *, has_token: bool) -> None:
+    """Flag a lane that the caller has entered as having work.
 
     `has_token` tells whether the token of what is queued is valid as far as is known. Workers are notified
     only when the flag turns: a NOTIFY serialises commits.
     """
-    if not await lock_lane(session, key):
-        await session.execute(MAKE_LANE, {"key": key, "workspace": workspace})
-        await lock_lane(session, key)
     if (await session.execute(WAKE_LANE, {"key": key, "has_token": has_token})).rowcount:  # type: ignore[attr-defined]
         await notify(session, LANES, key)
 

@@ -3,11 +3,11 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import ForeignKey, Index, false, func, text
+from sqlalchemy import BigInteger, ForeignKey, Identity, Index, false, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database.base import Base, BigInt, one_of
-from app.ids import LaneKey, WorkerId
+from app.ids import CredentialId, LaneKey, WorkerId
 
 
 class WaitReason(StrEnum):
@@ -19,6 +19,7 @@ class WaitReason(StrEnum):
     CREDENTIAL_INVALID = "credential_invalid"
     LANE_PAUSED = "lane_paused"
     BACKOFF = "backoff"
+    WAITING_FOR_WORKER = "waiting_for_worker"
 
 
 class Worker(Base):
@@ -32,11 +33,30 @@ class Worker(Base):
     started_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
+class LaneWait(Base):
+    """A time during which a lane as a whole waited, and for what; written by a trigger on `lanes`."""
+
+    __tablename__ = "lane_waits"
+
+    id: Mapped[BigInt] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    lane: Mapped[LaneKey] = mapped_column(ForeignKey("lanes.key"))
+    since: Mapped[datetime]
+    reason: Mapped[WaitReason] = mapped_column(one_of(WaitReason, "reason"))
+    until: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index("lane_waits_open_idx", "lane", unique=True, postgresql_where=text("until IS NULL")),
+        Index("lane_waits_past_idx", "lane", "until"),
+    )
+
+
 class Lane(Base):
     """The queue of a workspace and its slot.
 
     `fence` rises with each claim, so that a holder of the past is told from the one of now. `wait_reason` is
-    set while the lane as a whole waits until `next_attempt_at`; `probes` counts refusals in a row.
+    set while the lane as a whole waits until `next_attempt_at`; `probes` counts refusals in a row, of runs
+    with the credential `refused`. `turn` is the turn of the run that was started last. A paused lane starts
+    nothing, a draining one accepts nothing.
     """
 
     __tablename__ = "lanes"
@@ -49,7 +69,10 @@ class Lane(Base):
     next_attempt_at: Mapped[datetime] = mapped_column(server_default=func.now())
     wait_reason: Mapped[WaitReason | None] = mapped_column(one_of(WaitReason, "wait_reason"))
     probes: Mapped[int] = mapped_column(server_default=text("0"))
+    refused: Mapped[CredentialId | None]
+    turn: Mapped[BigInt] = mapped_column(server_default=text("0"))
     paused_at: Mapped[datetime | None]
+    draining_at: Mapped[datetime | None]
 
     __table_args__ = (
         Index("lanes_free_idx", "next_attempt_at", postgresql_where=text("has_work AND holder IS NULL")),

@@ -7,8 +7,11 @@ from psycopg import sql
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.ids import LaneKey, RunId
+
 LANES = "asana_exports_lanes"
 CREDENTIALS = "asana_exports_credentials"
+CHANGES = "asana_exports_changes"
 
 NOTIFY = text("SELECT pg_notify(:channel, :payload)")
 
@@ -16,6 +19,11 @@ NOTIFY = text("SELECT pg_notify(:channel, :payload)")
 async def notify(session: AsyncSession, channel: str, payload: str) -> None:
     """Tell listeners of a channel once the caller's transaction is committed."""
     await session.execute(NOTIFY, {"channel": channel, "payload": payload})
+
+
+async def notify_change(session: AsyncSession, lane: LaneKey, run: RunId) -> None:
+    """Tell those who wait for an export that its run, or something in its lane, has changed."""
+    await notify(session, CHANGES, f"{lane} {run}")
 
 
 async def listen(conninfo: str, *channels: str) -> AsyncIterator[tuple[str, str]]:

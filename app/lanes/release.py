@@ -22,6 +22,10 @@ RELEASE = text("""
             :soonest)
     WHERE key = :key AND fence = :fence
 """)
+RELEASE_PAUSED = text("""
+    UPDATE lanes SET holder = NULL, has_work = false, next_attempt_at = now()
+    WHERE key = :key AND fence = :fence
+""")
 # An empty lane waits for nothing: what blocked its last run must not keep the next one from being tried.
 RELEASE_EMPTY = text("""
     UPDATE lanes SET holder = NULL, has_work = false, next_attempt_at = now(), wait_reason = NULL, probes = 0
@@ -31,6 +35,9 @@ PARK = text("""
     UPDATE lanes SET wait_reason = :reason, probes = :probes,
         next_attempt_at = clock_timestamp() + make_interval(secs => :seconds)
     WHERE key = :key AND fence = :fence
+""")
+TAKE_TURN = text("""
+    UPDATE lanes SET turn = :turn WHERE key = :key AND fence = :fence AND turn < :turn
 """)
 UNPARK = text("""
     UPDATE lanes SET wait_reason = NULL, probes = 0
@@ -46,10 +53,12 @@ HAND_OVER = text("UPDATE lanes SET holder = NULL, next_attempt_at = now() WHERE 
 FORGET = text("DELETE FROM workers WHERE id = :worker")
 
 
-async def release(session: AsyncSession, lane: HeldLane) -> None:
+async def release(session: AsyncSession, lane: HeldLane, *, paused: bool = False) -> None:
     """Give back a lane that has nothing to do now. The caller has locked it by `hold`."""
     soonest = (await session.execute(SOONEST, {"key": lane.key})).scalar_one()
-    if soonest is None:
+    if paused:
+        await session.execute(RELEASE_PAUSED, {"key": lane.key, "fence": lane.fence})
+    elif soonest is None:
         await session.execute(RELEASE_EMPTY, {"key": lane.key, "fence": lane.fence})
     else:
         await session.execute(RELEASE, {"key": lane.key, "fence": lane.fence, "soonest": soonest})
@@ -62,6 +71,11 @@ async def park(
     await session.execute(
         PARK, {"key": lane.key, "fence": lane.fence, "reason": reason, "seconds": seconds, "probes": probes}
     )
+
+
+async def take_turn(session: AsyncSession, lane: HeldLane, turn: int) -> None:
+    """Note the turn of the run that is started: who comes next is dealt turns from there on."""
+    await session.execute(TAKE_TURN, {"key": lane.key, "fence": lane.fence, "turn": turn})
 
 
 async def unpark(session: AsyncSession, lane: HeldLane) -> None:

@@ -22,7 +22,7 @@ ELECT = text("SELECT pg_try_advisory_xact_lock(:lock)")
 FLAG_FORGOTTEN_LANES = text("""
     UPDATE lanes SET has_work = true, next_attempt_at = now()
     WHERE NOT has_work AND (
-        EXISTS (SELECT FROM runs WHERE lane = lanes.key AND status = 'queued')
+        paused_at IS NULL AND EXISTS (SELECT FROM runs WHERE lane = lanes.key AND status = 'queued')
         OR EXISTS (SELECT FROM runs WHERE lane = lanes.key AND status IN ('running', 'canceling')))
 """)
 BURY_WORKERS = text("""

@@ -17,6 +17,25 @@ BEGIN
 END $$
 """
 
+# What a lane as a whole waits for is written in many places; here no change of it is missed, and those who
+# wait for an export in the lane hear of it.
+NOTE_LANE_WAIT = """
+CREATE FUNCTION note_lane_wait() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    before text := CASE WHEN OLD.paused_at IS NULL THEN OLD.wait_reason ELSE 'lane_paused' END;
+    after text := CASE WHEN NEW.paused_at IS NULL THEN NEW.wait_reason ELSE 'lane_paused' END;
+BEGIN
+    IF after IS DISTINCT FROM before THEN
+        UPDATE lane_waits SET until = clock_timestamp() WHERE lane = NEW.key AND until IS NULL;
+        IF after IS NOT NULL THEN
+            INSERT INTO lane_waits (lane, since, reason) VALUES (NEW.key, clock_timestamp(), after);
+        END IF;
+        PERFORM pg_notify('asana_exports_changes', NEW.key);
+    END IF;
+    RETURN NULL;
+END $$
+"""
+
 
 def upgrade() -> None:
     op.create_table(
@@ -25,6 +44,8 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("key_hash", sa.LargeBinary(), nullable=False),
         sa.Column("scopes", postgresql.ARRAY(sa.Text()), nullable=False),
+        sa.Column("max_queued", sa.Integer(), nullable=True),
+        sa.Column("max_stored_bytes", sa.BigInteger(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("last_used_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
@@ -107,6 +128,7 @@ def upgrade() -> None:
             ),
             nullable=False,
         ),
+        sa.Column("max_queued", sa.Integer(), nullable=True),
         sa.ForeignKeyConstraint(
             ["client"], ["clients.id"], name=op.f("grants_client_fkey"), ondelete="CASCADE"
         ),
@@ -142,6 +164,7 @@ def upgrade() -> None:
                 "credential_invalid",
                 "lane_paused",
                 "backoff",
+                "waiting_for_worker",
                 name="wait_reason",
                 native_enum=False,
                 create_constraint=True,
@@ -150,7 +173,10 @@ def upgrade() -> None:
             nullable=True,
         ),
         sa.Column("probes", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("refused", sa.Text(collation="C"), nullable=True),
+        sa.Column("turn", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("paused_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("draining_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(
             ["holder"], ["workers.id"], name=op.f("lanes_holder_fkey"), ondelete="SET NULL"
         ),
@@ -169,6 +195,36 @@ def upgrade() -> None:
     )
     op.create_index(op.f("lanes_workspace_idx"), "lanes", ["workspace"], unique=False)
     op.create_table(
+        "lane_waits",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("lane", sa.Text(collation="C"), nullable=False),
+        sa.Column("since", sa.DateTime(timezone=True), nullable=False),
+        sa.Column(
+            "reason",
+            sa.Enum(
+                "behind_others",
+                "upstream_slot_busy",
+                "rate_limited",
+                "credential_invalid",
+                "lane_paused",
+                "backoff",
+                "waiting_for_worker",
+                name="reason",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=False,
+        ),
+        sa.Column("until", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(["lane"], ["lanes.key"], name=op.f("lane_waits_lane_fkey")),
+        sa.PrimaryKeyConstraint("id", name=op.f("lane_waits_pkey")),
+    )
+    op.create_index(
+        "lane_waits_open_idx", "lane_waits", ["lane"], unique=True, postgresql_where=sa.text("until IS NULL")
+    )
+    op.create_index("lane_waits_past_idx", "lane_waits", ["lane", "until"], unique=False)
+    op.create_table(
         "runs",
         sa.Column("id", sa.Text(collation="C"), nullable=False),
         sa.Column("lane", sa.Text(collation="C"), nullable=False),
@@ -181,6 +237,7 @@ def upgrade() -> None:
         ),
         sa.Column("request", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("fingerprint", sa.Text(), nullable=False),
+        sa.Column("shape", sa.Text(), nullable=False),
         sa.Column(
             "status",
             sa.Enum(
@@ -220,6 +277,7 @@ def upgrade() -> None:
                 "credential_invalid",
                 "lane_paused",
                 "backoff",
+                "waiting_for_worker",
                 name="wait_reason",
                 native_enum=False,
                 create_constraint=True,
@@ -228,6 +286,10 @@ def upgrade() -> None:
             nullable=True,
         ),
         sa.Column("rank", sa.SmallInteger(), nullable=False),
+        sa.Column("promotes_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("due", sa.Double(), server_default=sa.text("'Infinity'"), nullable=False),
+        sa.Column("client", sa.Text(collation="C"), nullable=False),
+        sa.Column("turn", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("queued_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("not_before", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("attempt", sa.Integer(), server_default=sa.text("1"), nullable=False),
@@ -260,6 +322,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["archiver"], ["workers.id"], name=op.f("runs_archiver_fkey"), ondelete="SET NULL"
         ),
+        sa.ForeignKeyConstraint(["client"], ["clients.id"], name=op.f("runs_client_fkey")),
         sa.ForeignKeyConstraint(["credential"], ["credentials.id"], name=op.f("runs_credential_fkey")),
         sa.ForeignKeyConstraint(["lane"], ["lanes.key"], name=op.f("runs_lane_fkey")),
         sa.ForeignKeyConstraint(["workspace"], ["workspaces.gid"], name=op.f("runs_workspace_fkey")),
@@ -283,6 +346,7 @@ def upgrade() -> None:
         postgresql_where=sa.text("status = 'queued'"),
     )
     op.create_index("runs_history_idx", "runs", ["workspace", "kind", "slot_freed_at"], unique=False)
+    op.create_index("runs_kind_history_idx", "runs", ["kind", "slot_freed_at"], unique=False)
     op.create_index(
         "runs_one_live_per_lane_idx",
         "runs",
@@ -291,9 +355,24 @@ def upgrade() -> None:
         postgresql_where=sa.text("status IN ('running', 'canceling')"),
     )
     op.create_index(
+        "runs_promotion_idx",
+        "runs",
+        ["promotes_at"],
+        unique=False,
+        postgresql_where=sa.text("status = 'queued' AND promotes_at IS NOT NULL"),
+    )
+    op.create_index(
         "runs_queue_idx",
         "runs",
-        ["lane", "rank", "queued_at", "id"],
+        ["lane", "rank", "due", "turn", "queued_at", "id"],
+        unique=False,
+        postgresql_where=sa.text("status = 'queued'"),
+    )
+    op.create_index("runs_sharing_idx", "runs", ["fingerprint", "id"], unique=False)
+    op.create_index(
+        "runs_turn_idx",
+        "runs",
+        ["lane", "client", "turn"],
         unique=False,
         postgresql_where=sa.text("status = 'queued'"),
     )
@@ -341,6 +420,7 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column("workspace", sa.Text(), nullable=False),
+        sa.Column("lane", sa.Text(collation="C"), nullable=False),
         sa.Column(
             "status",
             sa.Enum(
@@ -376,17 +456,26 @@ def upgrade() -> None:
         sa.Column(
             "labels", postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'{}'"), nullable=False
         ),
+        sa.Column("deliver_by", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("queue_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("retry_of", sa.Text(collation="C"), nullable=True),
         sa.Column("error", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column("version", sa.BigInteger(), server_default=sa.text("1"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("phase_since", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("external_us", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("backoff_us", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("paused_us", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("run_us", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("archive_us", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.CheckConstraint(
             "(finished_at IS NOT NULL) = (status IN ('succeeded', 'failed', 'canceled'))",
             name=op.f("exports_finished_check"),
         ),
         sa.ForeignKeyConstraint(["client"], ["clients.id"], name=op.f("exports_client_fkey")),
+        sa.ForeignKeyConstraint(["lane"], ["lanes.key"], name=op.f("exports_lane_fkey")),
         sa.ForeignKeyConstraint(["retry_of"], ["exports.id"], name=op.f("exports_retry_of_fkey")),
         sa.ForeignKeyConstraint(["run"], ["runs.id"], name=op.f("exports_run_fkey")),
         sa.ForeignKeyConstraint(["workspace"], ["workspaces.gid"], name=op.f("exports_workspace_fkey")),
@@ -394,7 +483,21 @@ def upgrade() -> None:
     )
     op.create_index("exports_client_idx", "exports", ["client", "id"], unique=False)
     op.create_index("exports_labels_idx", "exports", ["labels"], unique=False, postgresql_using="gin")
+    op.create_index(
+        "exports_queue_until_idx",
+        "exports",
+        ["queue_until"],
+        unique=False,
+        postgresql_where=sa.text("status = 'queued' AND queue_until IS NOT NULL"),
+    )
     op.create_index(op.f("exports_run_idx"), "exports", ["run"], unique=False)
+    op.create_index(
+        "exports_waiting_idx",
+        "exports",
+        ["client", "lane"],
+        unique=False,
+        postgresql_where=sa.text("status = 'queued'"),
+    )
     op.create_index("exports_workspace_idx", "exports", ["workspace", "id"], unique=False)
     op.create_table(
         "idempotency_keys",
@@ -418,28 +521,51 @@ def upgrade() -> None:
         "CREATE TRIGGER events_never_change BEFORE UPDATE ON events "
         "FOR EACH ROW EXECUTE FUNCTION refuse_change()"
     )
+    op.execute(NOTE_LANE_WAIT)
+    op.execute(
+        "CREATE TRIGGER note_lane_wait AFTER UPDATE ON lanes FOR EACH ROW "
+        "WHEN ((OLD.wait_reason, OLD.paused_at) IS DISTINCT FROM (NEW.wait_reason, NEW.paused_at)) "
+        "EXECUTE FUNCTION note_lane_wait()"
+    )
 
 
 def downgrade() -> None:
     op.drop_index(op.f("idempotency_keys_created_at_idx"), table_name="idempotency_keys")
     op.drop_table("idempotency_keys")
     op.drop_index("exports_workspace_idx", table_name="exports")
+    op.drop_index("exports_waiting_idx", table_name="exports", postgresql_where=sa.text("status = 'queued'"))
     op.drop_index(op.f("exports_run_idx"), table_name="exports")
+    op.drop_index(
+        "exports_queue_until_idx",
+        table_name="exports",
+        postgresql_where=sa.text("status = 'queued' AND queue_until IS NOT NULL"),
+    )
     op.drop_index("exports_labels_idx", table_name="exports", postgresql_using="gin")
     op.drop_index("exports_client_idx", table_name="exports")
     op.drop_table("exports")
     op.drop_table("artifacts")
+    op.drop_index("runs_turn_idx", table_name="runs", postgresql_where=sa.text("status = 'queued'"))
+    op.drop_index("runs_sharing_idx", table_name="runs")
     op.drop_index("runs_queue_idx", table_name="runs", postgresql_where=sa.text("status = 'queued'"))
+    op.drop_index(
+        "runs_promotion_idx",
+        table_name="runs",
+        postgresql_where=sa.text("status = 'queued' AND promotes_at IS NOT NULL"),
+    )
     op.drop_index(
         "runs_one_live_per_lane_idx",
         table_name="runs",
         postgresql_where=sa.text("status IN ('running', 'canceling')"),
     )
+    op.drop_index("runs_kind_history_idx", table_name="runs")
     op.drop_index("runs_history_idx", table_name="runs")
     op.drop_index("runs_credential_idx", table_name="runs", postgresql_where=sa.text("status = 'queued'"))
     op.drop_index("runs_archiving_idx", table_name="runs", postgresql_where=sa.text("status = 'archiving'"))
     op.drop_index("runs_archiver_idx", table_name="runs", postgresql_where=sa.text("archiver IS NOT NULL"))
     op.drop_table("runs")
+    op.drop_index("lane_waits_past_idx", table_name="lane_waits")
+    op.drop_index("lane_waits_open_idx", table_name="lane_waits", postgresql_where=sa.text("until IS NULL"))
+    op.drop_table("lane_waits")
     op.drop_index(op.f("lanes_workspace_idx"), table_name="lanes")
     op.drop_index("lanes_holder_idx", table_name="lanes", postgresql_where=sa.text("holder IS NOT NULL"))
     op.drop_index(
@@ -455,3 +581,4 @@ def downgrade() -> None:
     op.drop_table("credentials")
     op.drop_table("clients")
     op.execute("DROP FUNCTION refuse_change")
+    op.execute("DROP FUNCTION note_lane_wait")

@@ -15,14 +15,24 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.access.clients import ClientSpec, GrantSpec, create_client
 from app.access.models import Priority, Scope
 from app.access.vault import Vault
-from app.api.services import open_services
+from app.api.services import Services, open_services
 from app.cli import ApiServer
 from app.main import create_app
 from app.sandbox.control import SandboxControl
 from app.settings import Settings
-from tests.builders import Tenant, a_tenant
+from tests.builders import Tenant, a_tenant, unlike_others
 
 TASKS: dict[str, Any] = {"workspace": "1001", "export_request_parameters": [{"resource_type": "task"}]}
+
+
+def other_tasks() -> dict[str, Any]:
+    """A request that shares no run."""
+    return {
+        "workspace": "1001",
+        "export_request_parameters": [{"resource_type": "task"} | unlike_others("task")],
+    }
+
+
 TOOL = (Scope.EXPORTS_WRITE, Scope.EXPORTS_READ, Scope.ARTIFACTS_READ)
 ANYTHING = GrantSpec(highest_priority=Priority.URGENT)
 PROJECT: dict[str, Any] = {"workspace": "1001", "parent": "10012001"}
@@ -37,6 +47,7 @@ class Api:
     sessions: async_sessionmaker[AsyncSession]
     stack: AsyncExitStack
     tenant: Tenant
+    services: Services
     callers: int = field(default=0)
 
     async def anybody(self, **headers: str) -> httpx.AsyncClient:
@@ -60,14 +71,14 @@ class Api:
 
 
 @asynccontextmanager
-async def served(settings: Settings) -> AsyncIterator[str]:
-    """The address of the application while it is served."""
+async def served(settings: Settings) -> AsyncIterator[tuple[str, Services]]:
+    """The address of the application while it is served, and what it works with."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         async with open_services(settings) as services:
             server = ApiServer(uvicorn.Config(create_app(services), log_config=None, access_log=False))
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             try:
-                yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+                yield f"http://127.0.0.1:{listener.getsockname()[1]}", services
             finally:
                 server.should_exit = True
                 await serving
@@ -81,8 +92,8 @@ async def api(
     async with sessions.begin() as session:
         tenant = await a_tenant(session, vault)
     told = settings.model_copy(update={"asana_url": sandbox.api_url})
-    async with served(told) as url, AsyncExitStack() as stack:
-        yield Api(url, told, sessions, stack, tenant)
+    async with served(told) as (url, services), AsyncExitStack() as stack:
+        yield Api(url, told, sessions, stack, tenant, services)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from app.exports.states import change, locked_run
 from app.ids import LaneKey
 from app.lanes.enqueue import lock_lane
 from app.problems import Code, Problem
-from tests.api.conftest import PROJECT, TASKS, Api
+from tests.api.conftest import PROJECT, TASKS, Api, other_tasks
 from tests.processes import until
 
 
@@ -37,12 +37,13 @@ async def test_an_accepted_export_is_queued_and_says_where_to_look(caller: httpx
     assert response.status_code == 202
     assert response.headers["Location"] == f"/v1/exports/{export['id']}"
     assert response.headers["Retry-After"] == "5"
-    assert response.headers["ETag"] == 'W/"v1-0-next"'
+    assert response.headers["ETag"] == 'W/"v1-0-waiting_for_worker"'
     assert (export["status"], export["kind"], export["workspace"]) == ("queued", "resource", "1001")
     assert export["request"] == TASKS
     assert export["labels"] == {"team": "bi"}
-    assert export["queue"] == {"position": 1, "ahead": 0}
-    assert (await caller.get(response.headers["Location"])).json() == export
+    assert export["queue"] == {"position": 1, "ahead": 0, "eta": None}
+    again = (await caller.get(response.headers["Location"])).json()
+    assert again | {"latency": None} == export | {"latency": None}
 
 
 async def test_a_graph_export_needs_a_workspace_and_a_parent(caller: httpx.AsyncClient) -> None:
@@ -53,7 +54,7 @@ async def test_a_graph_export_needs_a_workspace_and_a_parent(caller: httpx.Async
 
 async def test_the_queue_tells_who_goes_first_and_why_one_waits(caller: httpx.AsyncClient) -> None:
     sent = [
-        (await caller.post("/v1/exports/resource", json=TASKS | {"priority": priority})).json()["id"]
+        (await caller.post("/v1/exports/resource", json=other_tasks() | {"priority": priority})).json()["id"]
         for priority in ("low", "normal", "urgent", "normal")
     ]
     now = [(await caller.get(f"/v1/exports/{export}")).json() for export in sent]
@@ -61,9 +62,11 @@ async def test_the_queue_tells_who_goes_first_and_why_one_waits(caller: httpx.As
     assert [export["wait_reason"] for export in now] == [
         "behind_others",
         "behind_others",
-        None,
+        "waiting_for_worker",
         "behind_others",
     ]
+    listed = (await caller.get("/v1/exports")).json()["items"]
+    assert [export["queue"]["ahead"] for export in listed] == [2, 0, 1, 3]
 
 
 async def test_the_same_moment_has_one_form_whatever_its_offset(caller: httpx.AsyncClient) -> None:
@@ -94,7 +97,7 @@ async def test_nothing_changed_is_told_by_304(api: Api, caller: httpx.AsyncClien
 
 async def test_another_place_in_the_queue_is_a_change(caller: httpx.AsyncClient) -> None:
     first = (await caller.post("/v1/exports/resource", json=TASKS)).headers["Location"]
-    second = await caller.post("/v1/exports/resource", json=TASKS)
+    second = await caller.post("/v1/exports/resource", json=other_tasks())
     seen = {"If-None-Match": second.headers["ETag"]}
     assert (await caller.get(second.headers["Location"], headers=seen)).status_code == 304
     await caller.post(first + "/cancel")

@@ -53,11 +53,15 @@ def test_errors_are_declared_as_problems_with_examples(name: str) -> None:
             assert str(example["value"]["status"]) == status
 
 
+def models_of(operation: dict[str, Any]) -> list[dict[str, Any]]:
+    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    names = [each["$ref"].rsplit("/", 1)[-1] for each in schema.get("oneOf", [schema])]
+    return [DOCUMENT["components"]["schemas"][name] for name in names]
+
+
 def test_bodies_have_examples() -> None:
     for name, operation in OPERATIONS.items():
-        if "requestBody" in operation:
-            schema = operation["requestBody"]["content"]["application/json"]["schema"]
-            model = DOCUMENT["components"]["schemas"][schema["$ref"].rsplit("/", 1)[-1]]
+        for model in models_of(operation) if "requestBody" in operation else ():
             fields = model["properties"].values()
             assert "examples" in model or all("examples" in field for field in fields), name
 

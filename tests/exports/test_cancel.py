@@ -44,6 +44,7 @@ async def sharing(sessions: Sessions, export: Export) -> Export:
             run=export.run,
             kind=export.kind,
             workspace=export.workspace,
+            lane=export.lane,
             status=(await session.get_one(Run, export.run)).status,
             priority=export.priority,
             request=export.request,

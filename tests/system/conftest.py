@@ -12,13 +12,15 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.access.vault import open_vault
 from app.database.session import open_database
 from app.events.log import Event
-from app.exports.accept import AsanaRequest, Submission, accept
+from app.exports.accept import Rules, Submission, accept
 from app.exports.models import Export, Run
+from app.exports.requests import ExportRequest
 from app.exports.states import FINAL
 from app.sandbox.control import SandboxControl
-from app.settings import LaneScope, Settings
+from app.settings import Settings
 from tests.builders import Tenant, a_tenant, another_workspace
 from tests.conftest import a_secret_key
+from tests.history import check_history
 from tests.processes import Process, until
 
 
@@ -67,10 +69,10 @@ class Service:
         }
         return {f"ASANA_EXPORTS_{name}": value for name, value in (given | env).items()}
 
-    async def submit(self, request: AsanaRequest) -> Export:
+    async def submit(self, request: ExportRequest) -> Export:
         async with self.sessions.begin() as session:
             client = self.tenants[request.workspace].client
-            return await accept(session, client, Submission(request), LaneScope.WORKSPACE)
+            return await accept(session, client, Submission(request), Rules())
 
     async def run_of(self, export: Export) -> Run:
         async with self.sessions() as session:
@@ -126,3 +128,4 @@ async def service(sandbox: SandboxControl, database_url: str, tmp_path: Path) ->
             yield Service(
                 settings, database.sessions, sandbox, {WORKSPACES[0]: first, **others}, tmp_path, stack
             )
+        await check_history(database.sessions)

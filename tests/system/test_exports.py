@@ -21,10 +21,11 @@ from app.artifacts.models import Artifact
 from app.asana.client import AsanaClient
 from app.exports.cancel import cancel
 from app.exports.models import Export, Phase, Run, Status
-from app.exports.requests import ExportRequestParameter, GraphRequest, ResourceRequest, ResourceType
+from app.exports.requests import GraphRequest, ResourceRequest, ResourceType
 from app.ids import CredentialId
 from app.lanes.models import Lane, WaitReason
 from app.sandbox.faults import Call, FaultKind
+from tests.builders import unlike_others
 from tests.system.conftest import WORKSPACES, Service
 
 TYPES = tuple(ResourceType)
@@ -32,8 +33,8 @@ PARENTS = {"team": "10011001", "project": "10012001", "portfolio": "10013001", "
 
 
 def resource(workspace: str = "1001", *types: ResourceType) -> ResourceRequest:
-    items = [ExportRequestParameter(resource_type=kind) for kind in types or (ResourceType.TASK,)]
-    return ResourceRequest(workspace=workspace, export_request_parameters=items)
+    items = [{"resource_type": kind} | unlike_others(kind) for kind in types or (ResourceType.TASK,)]
+    return ResourceRequest.model_validate({"workspace": workspace, "export_request_parameters": items})
 
 
 def graph(parent: str = PARENTS["project"]) -> GraphRequest:

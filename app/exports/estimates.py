@@ -1,0 +1,184 @@
+"""When an export will start and finish, judged by past runs.
+
+One duration is predicted by the quantiles of those seen. A sum of several (what is left of the run in the
+slot, the runs ahead) is taken as log-normal with the sum's mean and variance, which grow by what few samples
+leave uncertain.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from statistics import NormalDist, fmean, variance
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.access.models import Kind
+from app.exports.models import Run, Status
+from app.ids import LaneKey
+
+FEWEST_SAMPLES = 5
+MOST_SAMPLES = 50
+LIKELY, SURE = 0.5, 0.9
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Moments that will have come with a chance of 50 and of 90 percent."""
+
+    start_p50: datetime | None
+    start_p90: datetime | None
+    finish_p50: datetime
+    finish_p90: datetime
+    sample_size: int
+
+
+@dataclass(frozen=True)
+class Durations:
+    """Seconds that past runs were in the slot, and that their files took to archive."""
+
+    in_slot: Sequence[float]
+    archiving: Sequence[float]
+
+    @property
+    def enough(self) -> bool:
+        return len(self.in_slot) >= FEWEST_SAMPLES and len(self.archiving) >= FEWEST_SAMPLES
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean and variance of a prediction, and from how many samples they come."""
+
+    mean: float
+    variance: float
+    samples: int
+
+    def __add__(self, other: "Moments") -> "Moments":
+        return Moments(
+            self.mean + other.mean, self.variance + other.variance, min(self.samples, other.samples)
+        )
+
+
+NOTHING = Moments(0.0, 0.0, MOST_SAMPLES)
+
+
+def estimate_queued(
+    now: datetime, ahead: int, in_flight: float | None, lane: Durations, own: Durations
+) -> Estimate | None:
+    """For a queued export with so many runs ahead, and one in the slot for `in_flight` seconds if any.
+
+    None with fewer than five samples.
+    """
+    if not (lane.enough and own.enough):
+        return None
+    size = len(own.in_slot)
+    if not ahead and in_flight is None:
+        whole = [sum(stages) for stages in zip(own.in_slot, own.archiving, strict=True)]
+        likely, sure = (timedelta(seconds=_quantile(whole, share)) for share in (LIKELY, SURE))
+        return Estimate(now, now, now + likely, now + sure, size)
+    before = _many(lane.in_slot, ahead)
+    if in_flight is not None:
+        before += _rest(lane.in_slot, in_flight)
+    through = before + _many(own.in_slot, 1) + _many(own.archiving, 1)
+    return Estimate(
+        start_p50=now + _seconds(before, LIKELY),
+        start_p90=now + _seconds(before, SURE),
+        finish_p50=now + _seconds(through, LIKELY),
+        finish_p90=now + _seconds(through, SURE),
+        sample_size=size,
+    )
+
+
+def estimate_running(now: datetime, elapsed: float, own: Durations) -> Estimate | None:
+    """For an export whose job has been in progress for so many seconds."""
+    if not own.enough:
+        return None
+    through = _rest(own.in_slot, elapsed) + _many(own.archiving, 1)
+    return Estimate(
+        None, None, now + _seconds(through, LIKELY), now + _seconds(through, SURE), len(own.in_slot)
+    )
+
+
+def _many(samples: Sequence[float], times: int) -> Moments:
+    """The sum of so many durations. Their common mean is known from the samples alone, and an error in it is
+    made as many times; few samples of something skewed mostly miss its tail."""
+    if not times:
+        return NOTHING
+    size = len(samples)
+    spread = variance(samples) * (size + 1) / (size - 1)
+    return Moments(times * fmean(samples), times * spread + times * times * spread / size, size)
+
+
+def _rest(samples: Sequence[float], elapsed: float) -> Moments:
+    """What is left of a duration that has lasted so long; beyond all seen, half as long again."""
+    longer = [sample - elapsed for sample in samples if sample > elapsed]
+    if len(longer) < 2:
+        guess = elapsed / 2
+        return Moments(guess, guess * guess, FEWEST_SAMPLES)
+    return Moments(fmean(longer), variance(longer) * (1 + 1 / len(longer)), len(longer))
+
+
+def _quantile(samples: Sequence[float], share: float) -> float:
+    """The value below which the next sample will be with this chance: between the sorted samples, and beyond
+    the longest as far as that one is from the second (positions after Weibull)."""
+    ordered = sorted(samples)
+    place = share * (len(ordered) + 1) - 1
+    low = min(max(math.floor(place), 0), len(ordered) - 2)
+    return ordered[low] + (place - low) * (ordered[low + 1] - ordered[low])
+
+
+def _seconds(prediction: Moments, share: float) -> timedelta:
+    """The seconds that are enough with this chance: a quantile of the log-normal distribution."""
+    if prediction.mean <= 0:
+        return timedelta()
+    sigma = math.sqrt(math.log1p(prediction.variance / prediction.mean**2))
+    middle = math.log(prediction.mean) - sigma * sigma / 2
+    return timedelta(seconds=math.exp(middle + _student(share, prediction.samples - 1) * sigma))
+
+
+def _student(share: float, freedom: int) -> float:
+    """A quantile of Student's t, by the first terms of its expansion around the normal one.
+
+    Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.5.
+    """
+    z, n = NormalDist().inv_cdf(share), max(freedom, 1)
+    return z + (z**3 + z) / (4 * n) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * n * n)
+
+
+async def durations_of_lane(session: AsyncSession, lane: LaneKey) -> Durations:
+    """Of the latest runs of the lane, of whatever kind."""
+    return await _durations(session, _past(Run.lane == lane))
+
+
+async def durations_like(session: AsyncSession, workspace: str, kind: Kind, shape: str) -> Durations:
+    """Of the latest runs most like one: of the same shape in the workspace, else of the same kind in it, else
+    of the same kind anywhere."""
+    alike = (
+        (Run.workspace == workspace, Run.kind == kind, Run.shape == shape),
+        (Run.workspace == workspace, Run.kind == kind),
+        (Run.kind == kind,),
+    )
+    found = Durations((), ())
+    for conditions in alike:
+        found = await _durations(session, _past(*conditions))
+        if found.enough:
+            break
+    return found
+
+
+def _past(*conditions: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
+    in_slot = func.extract("epoch", Run.slot_freed_at - Run.submitted_at)
+    archiving = func.extract("epoch", Run.finished_at - Run.slot_freed_at)
+    return (
+        select(in_slot, archiving)
+        .where(*conditions, Run.status == Status.SUCCEEDED, Run.submitted_at.is_not(None))
+        .order_by(Run.slot_freed_at.desc())
+        .limit(MOST_SAMPLES)
+    )
+
+
+async def _durations(session: AsyncSession, past: Select[*tuple[Any, ...]]) -> Durations:
+    rows = (await session.execute(past)).all()
+    return Durations([float(row[0]) for row in rows], [float(row[1]) for row in rows])

@@ -1,0 +1,75 @@
+"""Limits that are checked before accepting; what is accepted is never dropped for them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.access.models import Client, Grant
+from app.artifacts.models import Artifact, ArtifactState
+from app.exports.models import Export, Run, Status
+from app.ids import LaneKey
+from app.problems import Code, ProblemError
+
+RETRY_AFTER = 60
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much may be queued, whoever asks; None for no limit."""
+
+    queued_per_lane: int | None = None
+
+
+@dataclass(frozen=True)
+class Quota:
+    """A limit of a client, and how much of it is left."""
+
+    name: str
+    limit: int
+    left: int
+
+
+async def check_quotas(
+    session: AsyncSession, client: Client, grant: Grant, lane: LaneKey, limits: Limits
+) -> None:
+    """Raises `ProblemError`: `quota-exceeded` for the client, `queue-full` for the lane."""
+    for quota in await quotas_of(session, client, grant):
+        if quota.left <= 0:
+            raise ProblemError(
+                Code.QUOTA_EXCEEDED,
+                f"Your quota {quota.name} of {quota.limit} is used up.",
+                retry_after=RETRY_AFTER,
+            )
+    if limits.queued_per_lane is None:
+        return
+    queued = select(func.count()).select_from(Run).where(Run.lane == lane, Run.status == Status.QUEUED)
+    if (await session.scalar(queued) or 0) >= limits.queued_per_lane:
+        detail = f"{limits.queued_per_lane} exports wait in the lane of the workspace already."
+        raise ProblemError(Code.QUEUE_FULL, detail, retry_after=RETRY_AFTER)
+
+
+async def quotas_of(session: AsyncSession, client: Client, grant: Grant) -> list[Quota]:
+    """The quotas that an export under the grant counts against."""
+    quotas = []
+    queued = select(func.count()).where(Export.client == client.id, Export.status == Status.QUEUED)
+    if client.max_queued is not None:
+        used = await session.scalar(queued) or 0
+        quotas.append(Quota("queued", client.max_queued, client.max_queued - used))
+    if grant.max_queued is not None:
+        here = queued if grant.covers_all else queued.where(Export.workspace == grant.workspace)
+        used = await session.scalar(here) or 0
+        quotas.append(Quota("queued-in-workspace", grant.max_queued, grant.max_queued - used))
+    if client.max_stored_bytes is not None:
+        used = int(await session.scalar(_stored_bytes(client)) or 0)
+        quotas.append(Quota("stored-bytes", client.max_stored_bytes, client.max_stored_bytes - used))
+    return quotas
+
+
+def _stored_bytes(client: Client) -> Select[Any]:
+    kept = (ArtifactState.AVAILABLE, ArtifactState.EXPIRING)
+    mine = select(Export.run).where(Export.client == client.id, Export.status == Status.SUCCEEDED)
+    return select(func.sum(Artifact.bytes)).where(
+        Artifact.run.in_(mine), Artifact.state.in_(kept), Artifact.expires_at > func.now()
+    )
