@@ -84,7 +84,9 @@ async def replace_token(
     user = await _owner(asana, token)
     async with sessions.begin() as session:
         await session.execute(LOCK_LANES, {"credential": credential_id})
-        credential = await credential_by_id(session, credential_id)
+        # Locked, for a worker may be about to call the old token invalid: only over what is then in the row
+        # does the new state count as a change.
+        credential = await session.get_one(Credential, credential_id, with_for_update=True)
         _set_token(credential, vault, token, user)
         await session.flush()
         await session.execute(WAKE_LANES, {"credential": credential_id})

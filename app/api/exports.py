@@ -23,7 +23,7 @@ from app.exports.accept import Submission, accept
 from app.exports.cancel import cancel
 from app.exports.estimates import Estimate
 from app.exports.idempotency import once
-from app.exports.models import Export, Status
+from app.exports.models import Status
 from app.exports.plan import estimate_of, plan
 from app.exports.reading import (
     ExportFilter,
@@ -258,33 +258,27 @@ async def _awaited(
     with services.changes.subscribe(export.run, export.lane if seen else None) as changed:
         while True:
             changed.clear()
+            view, estimate = await services.looks.at(export_id, partial(_view, services, client, export_id))
             left = until - clock.monotonic()
-            over = left <= 0 or services.changes.closed
-            if seen or over:
-                shown = await _shown(services, client, export_id, response)
-                if over or shown.status in FINAL or not matches(seen, response.headers["ETag"]):
-                    return shown
-            elif await _has_ended(services, export_id):
-                return await _shown(services, client, export_id, response)
+            news = view.export.status in FINAL or (seen and not matches(seen, etag_of(view)))
+            if news or left <= 0 or services.changes.closed:
+                return _described(response, view, estimate)
             await woken_within(clock, changed, left)
 
 
-async def _has_ended(services: Services, export_id: ExportId) -> bool:
-    """The one thing to be looked at again and again by those who wait for an end."""
-    async with services.sessions() as session:
-        return (await session.get_one(Export, export_id)).status in FINAL
-
-
 async def _shown(services: Services, client: Client, export: ExportId, response: Response) -> ExportOut:
+    return _described(response, *await _view(services, client, export))
+
+
+async def _view(services: Services, client: Client, export: ExportId) -> tuple[ExportView, Estimate | None]:
     async with services.sessions() as session:
         view = await export_view(session, client, export)
-        estimate = await estimate_of(session, view)
-    _describe(response, services, view, estimate)
-    return ExportOut.of(view, estimate)
+        return view, await estimate_of(session, view)
 
 
-def _describe(response: Response, services: Services, view: ExportView, estimate: Estimate | None) -> None:
+def _described(response: Response, view: ExportView, estimate: Estimate | None) -> ExportOut:
     response.headers["ETag"] = etag_of(view)
     response.headers["Cache-Control"] = "private, no-cache"
     if (seconds := retry_after(view, estimate)) is not None:
         response.headers["Retry-After"] = str(seconds)
+    return ExportOut.of(view, estimate)

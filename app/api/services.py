@@ -13,13 +13,17 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.access.credentials import check_keys
 from app.access.vault import Vault, open_vault
 from app.api.changes import Changes
+from app.api.looks import Looks
 from app.artifacts.store import LocalStore
 from app.asana.client import AsanaClient
 from app.clock import Clock, SystemClock
 from app.database.migrate import at_head
 from app.database.session import open_database
 from app.exports.accept import Rules
+from app.exports.estimates import Estimate
 from app.exports.quotas import Limits
+from app.exports.reading import ExportView
+from app.ids import ExportId
 from app.settings import Settings
 
 
@@ -34,6 +38,7 @@ class Services:
     vault: Vault
     store: LocalStore
     changes: Changes
+    looks: Looks[ExportId, tuple[ExportView, Estimate | None]]
 
     @property
     def rules(self) -> Rules:
@@ -60,9 +65,11 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         asana = AsanaClient(http, settings.asana_url)
         clock = SystemClock()
         changes = Changes(database.listen_conninfo, clock)
+        # Those who wait shall leave connections to those who do not.
+        looks = Looks[ExportId, tuple[ExportView, Estimate | None]](max(1, settings.database_pool_size // 2))
         listening = asyncio.create_task(changes.run(), name="listen for changes")
         try:
-            yield Services(settings, clock, database.sessions, asana, vault, store, changes)
+            yield Services(settings, clock, database.sessions, asana, vault, store, changes, looks)
         finally:
             listening.cancel()
 

@@ -50,6 +50,9 @@ class Event(Base):
     )
 
 
+INSERT = insert(Event)
+
+
 async def record(
     session: AsyncSession,
     kind: EventType,
@@ -63,16 +66,15 @@ async def record(
     data: Json | None = None,
 ) -> None:
     """Write an event into the caller's transaction."""
-    await session.execute(
-        insert(Event).values(
-            id=new_event_id(),
-            type=kind,
-            export=export,
-            run=run,
-            lane=lane,
-            credential=credential,
-            actor=actor,
-            request_id=request_id,
-            data=data or {},
-        )
-    )
+    event = {
+        "id": new_event_id(),
+        "type": kind,
+        "export": export,
+        "run": run,
+        "lane": lane,
+        "credential": credential,
+        "actor": actor,
+        "request_id": request_id,
+        "data": data or {},
+    }
+    await session.execute(INSERT, event)

@@ -3,14 +3,14 @@
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.models import Client, Credential, CredentialState, Grant, Kind, Priority, Workspace
 from app.database.base import BigInt
 from app.events.log import EventType, record
-from app.exports.latency import database_now
 from app.exports.models import Export, Run, Status
-from app.exports.order import place_for, stand
+from app.exports.order import CLASS_LASTS, place_for, stand
 from app.exports.quotas import Limits, check_quotas
 from app.exports.requests import ExportRequest
 from app.exports.sharing import fingerprint, joinable, members
@@ -55,6 +55,15 @@ class Admitted:
     fingerprint: str
 
 
+ADMISSION = (
+    select(Workspace, Credential, Lane.draining_at)
+    .join(Credential, Credential.id == Workspace.credential)
+    .outerjoin(Lane, Lane.key == bindparam("lane"))
+    .where(Workspace.gid == bindparam("gid"))
+    .execution_options(populate_existing=True)
+)
+
+
 async def accept(session: AsyncSession, client: Client, wanted: Submission, rules: Rules) -> Export:
     """Accept an export in the caller's transaction, which the caller commits before answering.
 
@@ -63,21 +72,17 @@ async def accept(session: AsyncSession, client: Client, wanted: Submission, rule
     priority above the grant's, `quota-exceeded` and `queue-full`, `lane-draining`.
     """
     admitted = await admit(session, client, wanted, rules.lane_scope)
-    await enter_lane(session, admitted.lane, admitted.workspace.gid)
+    now = await enter_lane(session, admitted.lane, admitted.workspace.gid)
     await check_quotas(session, client, admitted.grant, admitted.lane, rules.limits)
-    shared = await session.scalar(
-        joinable(admitted.fingerprint, wanted.max_age)
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    )
-    now = await database_now(session)
+    shared = await joinable(session, admitted.fingerprint, wanted.max_age, lock=True)
     run = shared or await _new_run(session, client, wanted, admitted, now)
     export = await _new_export(session, client, wanted, run, now)
     if shared:
         await join(session, shared, export, actor=client.actor, request_id=wanted.request_id)
+        if shared.status is Status.QUEUED:
+            stand(shared, await members(session, shared), now)
+            await session.flush()
     if run.status is Status.QUEUED:
-        stand(run, await members(session, run) if shared else [export], now)
-        await session.flush()
         has_token = admitted.credential.state is CredentialState.VALID
         await wake_lane(session, run.lane, has_token=has_token)
     return export
@@ -87,24 +92,25 @@ async def admit(session: AsyncSession, client: Client, wanted: Submission, scope
     """See that the client may ask for this. Raises `ProblemError`, see `accept`."""
     request = wanted.request
     grant = client.grant_for(request.workspace, request.kind)
-    workspace = await session.get(Workspace, request.workspace) if grant else None
-    if grant is None or workspace is None:
+    lane = lane_of(request.workspace, request.kind, scope)
+    known = (await session.execute(ADMISSION, {"gid": request.workspace, "lane": lane})).one_or_none()
+    if grant is None or known is None:
         raise ProblemError(
             Code.NOT_FOUND,
             f"There is no workspace {request.workspace} that you may export by a {request.kind} export.",
         )
     if wanted.priority.rank < grant.highest_priority.rank:
         fault = Fault(
-            "/priority", f"your grant for workspace {workspace.gid} allows {grant.highest_priority} at most"
+            "/priority",
+            f"your grant for workspace {request.workspace} allows {grant.highest_priority} at most",
         )
         raise ProblemError(Code.VALIDATION_FAILED, "The request has 1 fault.", (fault,))
-    lane = lane_of(workspace.gid, request.kind, scope)
-    known = await session.get(Lane, lane, populate_existing=True)
-    if known and known.draining_at:
-        raise ProblemError(Code.LANE_DRAINING, f"The lane of workspace {workspace.gid} takes no new exports.")
-    credential = await session.get_one(Credential, workspace.credential, populate_existing=True)
-    same = fingerprint(request.kind, workspace.gid, request.canonical(), credential)
-    return Admitted(workspace, credential, grant, lane, same)
+    if known.draining_at:
+        raise ProblemError(
+            Code.LANE_DRAINING, f"The lane of workspace {request.workspace} takes no new exports."
+        )
+    same = fingerprint(request.kind, request.workspace, request.canonical(), known.Credential)
+    return Admitted(known.Workspace, known.Credential, grant, lane, same)
 
 
 def lane_of(workspace: str, kind: Kind, scope: LaneScope) -> LaneKey:
@@ -116,6 +122,7 @@ async def _new_run(
     session: AsyncSession, client: Client, wanted: Submission, admitted: Admitted, now: datetime
 ) -> Run:
     place = await place_for(session, admitted.lane, client.id, wanted.priority, wanted.deliver_by)
+    promotes_at = now + CLASS_LASTS if place.rank else None
     run = Run(
         id=new_run_id(),
         lane=admitted.lane,
@@ -130,6 +137,7 @@ async def _new_run(
         rank=place.rank,
         due=place.due,
         turn=BigInt(place.turn),
+        promotes_at=promotes_at,
         queued_at=now,
         not_before=now,
     )

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import bindparam, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.exports.models import Export, Status
@@ -20,6 +20,11 @@ CAUSES = {
     WaitReason.LANE_PAUSED: "paused",
     WaitReason.CREDENTIAL_INVALID: "paused",
 }
+WAITS = select(LaneWait).where(
+    LaneWait.lane.in_(bindparam("lanes", expanding=True)),
+    or_(LaneWait.until.is_(None), LaneWait.until > bindparam("since")),
+)
+NOW = select(func.clock_timestamp())
 STAGES = {Status.RUNNING: "run", Status.CANCELING: "run", Status.ARCHIVING: "archive"}
 
 
@@ -38,13 +43,7 @@ class Latency:
 
 async def lane_waits(session: AsyncSession, lanes: Iterable[LaneKey], since: datetime) -> Sequence[LaneWait]:
     """The times since a moment in which these lanes waited as a whole."""
-    return (
-        await session.scalars(
-            select(LaneWait).where(
-                LaneWait.lane.in_(set(lanes)), or_(LaneWait.until.is_(None), LaneWait.until > since)
-            )
-        )
-    ).all()
+    return (await session.scalars(WAITS, {"lanes": list(lanes), "since": since})).all()
 
 
 def settle(export: Export, waits: Iterable[LaneWait], held_back_until: datetime, now: datetime) -> None:
@@ -92,5 +91,5 @@ def _overlap(since: datetime, until: datetime, other_since: datetime, other_unti
 
 async def database_now(session: AsyncSession) -> datetime:
     """The moment, by the clock that all others of an export are told by."""
-    now: datetime = (await session.execute(select(func.clock_timestamp()))).scalar_one()
+    now: datetime = (await session.execute(NOW)).scalar_one()
     return now

@@ -35,6 +35,16 @@ class Phase(StrEnum):
 FINISHED = "(finished_at IS NOT NULL) = (status IN ('succeeded', 'failed', 'canceled'))"
 
 
+SUCCEEDED = text("status = 'succeeded'")
+# By what past runs are looked up to judge how long one will take.
+PAST_RUNS = {
+    "past_of_lane": ("lane",),
+    "past_of_shape": ("workspace", "kind", "shape"),
+    "past_of_kind_here": ("workspace", "kind"),
+    "past_of_kind": ("kind",),
+}
+
+
 class Run(Base):
     """One export job at Asana, over all its attempts.
 
@@ -109,8 +119,12 @@ class Run(Base):
         Index("runs_credential_idx", "credential", "lane", postgresql_where=text("status = 'queued'")),
         Index("runs_archiving_idx", "id", postgresql_where=text("status = 'archiving'")),
         Index("runs_archiver_idx", "archiver", postgresql_where=text("archiver IS NOT NULL")),
-        Index("runs_history_idx", "workspace", "kind", "slot_freed_at"),
-        Index("runs_kind_history_idx", "kind", "slot_freed_at"),
+        *(
+            Index(
+                f"runs_{name}_idx", *columns, "slot_freed_at", postgresql_where=text("status = 'succeeded'")
+            )
+            for name, columns in PAST_RUNS.items()
+        ),
     )
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, select, text, tuple_
+from sqlalchemy import ColumnElement, and_, bindparam, func, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import InstrumentedAttribute, aliased
+from sqlalchemy.orm import InstrumentedAttribute
 
 from app.access.models import Credential, CredentialState, Priority
 from app.exports.models import Export, Run, Status
@@ -22,6 +22,68 @@ from app.lanes.models import Lane
 
 CLASS_LASTS = timedelta(hours=2)
 
+
+@dataclass(frozen=True)
+class Place:
+    """Where in a lane's order a run stands; smaller goes first."""
+
+    rank: int
+    due: float
+    turn: int
+
+
+# The columns by which a lane's queued runs are served.
+ORDER: tuple[InstrumentedAttribute[Any], ...] = (Run.rank, Run.due, Run.turn, Run.queued_at, Run.id)
+
+
+def _ready(token: CredentialState) -> ColumnElement[bool]:
+    """Whether a run waits for nothing but its turn."""
+    holds = select(Credential.id).where(Credential.id == Run.credential, Credential.state == token).exists()
+    return and_(Run.status == Status.QUEUED, Run.not_before <= func.clock_timestamp(), holds)
+
+
+READY = _ready(CredentialState.VALID)
+IN_LANE = Run.lane == bindparam("lane")
+
+HEAD = select(Run).where(IN_LANE, READY).order_by(*ORDER).limit(1).with_for_update(of=Run)
+WAITING_FOR_A_TOKEN = select(Run.id).where(IN_LANE, _ready(CredentialState.INVALID)).limit(1)
+COUNT_BEFORE = (
+    select(func.count())
+    .select_from(Run)
+    .where(
+        IN_LANE,
+        READY,
+        tuple_(*ORDER) < tuple_(*(bindparam(column.key, type_=column.type) for column in ORDER)),
+    )
+)
+# Each lane is gone through once, however many of its runs are asked for.
+POSITIONS = (
+    select(
+        Run.id,
+        func.count()
+        .filter(READY)
+        .over(partition_by=Run.lane, order_by=ORDER, rows=(None, -1))
+        .label("ahead"),
+    )
+    .where(Run.lane.in_(bindparam("lanes", expanding=True)), Run.status == Status.QUEUED)
+    .subquery()
+)
+POSITIONS_OF = select(POSITIONS).where(POSITIONS.c.id.in_(bindparam("runs", expanding=True)))
+# The last turn among the client's own queued runs of the class and the one served last.
+LAST_TURN = select(
+    func.greatest(
+        select(func.max(Run.turn))
+        .where(
+            IN_LANE,
+            Run.client == bindparam("client"),
+            Run.status == Status.QUEUED,
+            Run.rank == bindparam("rank"),
+        )
+        .scalar_subquery(),
+        select(Lane.turn).where(Lane.key == bindparam("lane")).scalar_subquery(),
+        0,
+    )
+)
 PROMOTE = text("""
     WITH due AS (
         SELECT id FROM runs
@@ -35,68 +97,36 @@ PROMOTE = text("""
 """)
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where in a lane's order a run is to stand; smaller goes first."""
-
-    rank: int
-    due: float
-    turn: int
+async def head(session: AsyncSession, lane: LaneKey) -> Run | None:
+    """The run that goes next, its row locked."""
+    run: Run | None = await session.scalar(HEAD, {"lane": lane})
+    return run
 
 
-def queue_order(run: type[Run] = Run) -> tuple[InstrumentedAttribute[Any], ...]:
-    """The columns by which a lane's queued runs are served."""
-    return (run.rank, run.due, run.turn, run.queued_at, run.id)
-
-
-def ready(
-    lane: LaneKey | ColumnElement[LaneKey] | InstrumentedAttribute[LaneKey],
-    run: type[Run] = Run,
-    *,
-    token: CredentialState = CredentialState.VALID,
-) -> ColumnElement[bool]:
-    """Whether a run of the lane waits for nothing but its turn."""
-    holds = select(Credential.id).where(Credential.id == run.credential, Credential.state == token).exists()
-    return and_(
-        run.lane == lane, run.status == Status.QUEUED, run.not_before <= func.clock_timestamp(), holds
-    )
-
-
-def head(lane: LaneKey) -> Select[Run]:
-    """The run that goes next."""
-    return select(Run).where(ready(lane)).order_by(*queue_order()).limit(1)
+async def waits_for_a_token(session: AsyncSession, lane: LaneKey) -> bool:
+    """Whether a run would go next if its token were valid."""
+    return await session.scalar(WAITING_FOR_A_TOKEN, {"lane": lane}) is not None
 
 
 async def count_ahead(session: AsyncSession, run: Run) -> int:
     """How many ready runs of the lane go before a queued run."""
-    return await _count_before(session, run.lane, *(getattr(run, column.key) for column in queue_order()))
+    key = {column.key: getattr(run, column.key) for column in ORDER}
+    return await session.scalar(COUNT_BEFORE, {"lane": run.lane, **key}) or 0
 
 
-async def count_ahead_of_place(session: AsyncSession, lane: LaneKey, place: Place) -> int:
+async def count_ahead_of_place(session: AsyncSession, lane: LaneKey, place: Place, now: datetime) -> int:
     """How many would go before a run that came now."""
-    return await _count_before(session, lane, place.rank, place.due, place.turn, func.now(), "")
+    key = {"rank": place.rank, "due": place.due, "turn": place.turn, "queued_at": now, "id": ""}
+    return await session.scalar(COUNT_BEFORE, {"lane": lane, **key}) or 0
 
 
-async def _count_before(session: AsyncSession, lane: LaneKey, *key: Any) -> int:
-    before = tuple_(*queue_order()) < tuple_(*key)
-    return await session.scalar(select(func.count()).select_from(Run).where(ready(lane), before)) or 0
-
-
-async def positions(session: AsyncSession, runs: set[RunId]) -> dict[RunId, int]:
-    """How many ready runs go before each of several queued ones; each lane is gone through once."""
-    other = aliased(Run)
-    lanes = select(other.lane).where(other.id.in_(runs)).distinct()
-    ahead = (
-        func.count()
-        .filter(ready(Run.lane))
-        .over(partition_by=Run.lane, order_by=queue_order(), rows=(None, -1))
-    )
-    queue = (
-        select(Run.id, ahead.label("ahead"))
-        .where(Run.lane.in_(lanes), Run.status == Status.QUEUED)
-        .subquery()
-    )
-    rows = await session.execute(select(queue).where(queue.c.id.in_(runs)))
+async def positions(session: AsyncSession, runs: Iterable[Run]) -> dict[RunId, int]:
+    """How many ready runs go before each of several queued ones."""
+    asked = list(runs)
+    if len(asked) == 1:
+        return {asked[0].id: await count_ahead(session, asked[0])}
+    lanes, ids = [run.lane for run in asked], [run.id for run in asked]
+    rows = await session.execute(POSITIONS_OF, {"lanes": lanes, "runs": ids}) if asked else ()
     return {row.id: row.ahead for row in rows}
 
 
@@ -104,13 +134,10 @@ async def place_for(
     session: AsyncSession, lane: LaneKey, client: ClientId, priority: Priority, deliver_by: datetime | None
 ) -> Place:
     """Where a new run of the client would stand: its turn comes after its own and the one served last."""
-    own = select(func.max(Run.turn)).where(
-        Run.lane == lane, Run.client == client, Run.status == Status.QUEUED, Run.rank == priority.rank
-    )
-    served = select(Lane.turn).where(Lane.key == lane)
-    last = select(func.greatest(own.scalar_subquery(), served.scalar_subquery(), 0))
-    turn = (await session.execute(last)).scalar_one() + 1
-    return Place(priority.rank, deliver_by.timestamp() if deliver_by else math.inf, turn)
+    last: int = (
+        await session.execute(LAST_TURN, {"lane": lane, "client": client, "rank": priority.rank})
+    ).scalar_one()
+    return Place(priority.rank, deliver_by.timestamp() if deliver_by else math.inf, last + 1)
 
 
 def stand(run: Run, members: Iterable[Export], now: datetime) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, false, func, select
+from sqlalchemy import ColumnElement, Row, Select, bindparam, func, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -33,6 +33,7 @@ class ExportView:
     client: str
     shared: bool
     ahead: int | None
+    slot_taken_since: datetime | None
     wait_reason: WaitReason | None
     latency: Latency
     now: datetime
@@ -49,10 +50,47 @@ class ExportFilter:
     created_after: datetime | None = None
 
 
+# What keeps the run waiting, if anything: another one of the lane in the slot, and since when.
+LIVE_RUN, OTHER = aliased(Run), aliased(Export)
+SLOT_TAKEN_SINCE = (
+    select(func.coalesce(LIVE_RUN.submitted_at, func.now()))
+    .where(LIVE_RUN.lane == Run.lane, LIVE_RUN.id != Run.id, LIVE_RUN.status.in_(LIVE))
+    .correlate(Run)
+    .scalar_subquery()
+)
+SHARED = (
+    select(OTHER.id)
+    .where(OTHER.run == Export.run, OTHER.id != Export.id, OTHER.status != Status.CANCELED)
+    .correlate(Export)
+    .exists()
+)
+VIEWS = (
+    select(
+        Export,
+        Run,
+        Artifact,
+        Lane,
+        Client.name.label("client"),
+        SLOT_TAKEN_SINCE.label("slot_taken_since"),
+        SHARED.label("shared"),
+        Credential.state.label("token"),
+        func.clock_timestamp().label("now"),
+    )
+    .join(Run, Run.id == Export.run)
+    .join(Client, Client.id == Export.client)
+    .join(Lane, Lane.key == Run.lane)
+    .join(Credential, Credential.id == Run.credential)
+    .outerjoin(Artifact, Artifact.run == Run.id)
+    .execution_options(populate_existing=True)
+)
+ONE_VIEW = VIEWS.where(Export.id == bindparam("id"))
+ONE_EXPORT = select(Export).where(Export.id == bindparam("id"))
+
+
 async def export_view(session: AsyncSession, client: Client, export_id: ExportId) -> ExportView:
     """One export. Raises `ProblemError` `not-found` for one that the client may not see, too."""
-    views = await _read(session, _views(client).where(Export.id == export_id))
-    if not views:
+    views = await _read(session, ONE_VIEW, {"id": export_id})
+    if not views or not _may_see(client, views[0].export):
         raise ProblemError(Code.NOT_FOUND, f"There is no export {export_id} that you may see.")
     return views[0]
 
@@ -61,7 +99,7 @@ async def export_views(
     session: AsyncSession, client: Client, wanted: ExportFilter, *, before: ExportId | None, most: int
 ) -> list[ExportView]:
     """The newest first, from the one after `before`: a place that does not move when exports come or go."""
-    statement = _views(client).order_by(Export.id.desc()).limit(most)
+    statement = VIEWS.where(_visible(client)).order_by(Export.id.desc()).limit(most)
     if before:
         statement = statement.where(Export.id < before)
     if wanted.workspace:
@@ -74,7 +112,7 @@ async def export_views(
         statement = statement.where(Export.labels.contains(dict([wanted.label])))
     if wanted.created_after:
         statement = statement.where(Export.created_at > wanted.created_after)
-    return await _read(session, statement)
+    return await _read(session, statement, {})
 
 
 async def timeline(session: AsyncSession, client: Client, export_id: ExportId) -> Sequence[Event]:
@@ -85,8 +123,8 @@ async def timeline(session: AsyncSession, client: Client, export_id: ExportId) -
 
 async def visible_export(session: AsyncSession, client: Client, export_id: ExportId) -> Export:
     """An export alone. Raises `ProblemError` `not-found` for one that the client may not see, too."""
-    export = await session.scalar(select(Export).where(Export.id == export_id, _visible(client)))
-    if export is None:
+    export: Export | None = await session.scalar(ONE_EXPORT, {"id": export_id})
+    if export is None or not _may_see(client, export):
         raise ProblemError(Code.NOT_FOUND, f"There is no export {export_id} that you may see.")
     return export
 
@@ -110,47 +148,20 @@ async def visible_artifact(
     return row.Artifact, row.Run
 
 
-def _visible(client: Client) -> Any:
-    return Export.client == client.id if not client.may(Scope.ADMIN) else ~false()
+def _may_see(client: Client, export: Export) -> bool:
+    return client.may(Scope.ADMIN) or export.client == client.id
 
 
-def _views(client: Client) -> Select[*tuple[Any, ...]]:
-    live, other = aliased(Run), aliased(Export)
-    slot_taken = (
-        select(live.id).where(live.lane == Run.lane, live.id != Run.id, live.status.in_(LIVE)).exists()
-    )
-    shared = (
-        select(other.id)
-        .where(other.run == Export.run, other.id != Export.id, other.status != Status.CANCELED)
-        .exists()
-    )
-    return (
-        select(
-            Export,
-            Run,
-            Artifact,
-            Lane,
-            Client.name.label("client"),
-            slot_taken.label("slot_taken"),
-            shared.label("shared"),
-            Credential.state.label("token"),
-            func.clock_timestamp().label("now"),
-        )
-        .join(Run, Run.id == Export.run)
-        .join(Client, Client.id == Export.client)
-        .join(Lane, Lane.key == Run.lane)
-        .join(Credential, Credential.id == Run.credential)
-        .outerjoin(Artifact, Artifact.run == Run.id)
-        .where(_visible(client))
-        .execution_options(populate_existing=True)
-    )
+def _visible(client: Client) -> ColumnElement[bool]:
+    return true() if client.may(Scope.ADMIN) else Export.client == client.id
 
 
-async def _read(session: AsyncSession, statement: Select[*tuple[Any, ...]]) -> list[ExportView]:
-    rows = (await session.execute(statement)).all()
+async def _read(
+    session: AsyncSession, statement: Select[*tuple[Any, ...]], values: dict[str, Any]
+) -> list[ExportView]:
+    rows = (await session.execute(statement, values)).all()
     queued = [row for row in rows if row.Export.status is Status.QUEUED]
-    waiting = {row.Run.id for row in queued if row.Run.status is Status.QUEUED}
-    ahead = await positions(session, waiting) if waiting else {}
+    ahead = await positions(session, {row.Run for row in queued if row.Run.status is Status.QUEUED})
     waits: Sequence[LaneWait] = ()
     if queued:
         since = min(row.Export.phase_since for row in queued)
@@ -172,6 +183,7 @@ def _view(row: Row[Any], positions: dict[RunId, int], waits: Sequence[LaneWait])
         client=row.client,
         shared=row.shared,
         ahead=ahead,
+        slot_taken_since=row.slot_taken_since,
         wait_reason=_wait_reason(row, ahead),
         latency=latency(export, waits, run.not_before, row.now),
         now=row.now,
@@ -190,7 +202,7 @@ def _wait_reason(row: Row[Any], ahead: int | None) -> WaitReason | None:
         return WaitReason.CREDENTIAL_INVALID
     if run.not_before > row.now:
         return WaitReason.BACKOFF
-    if ahead or row.slot_taken:
+    if ahead or row.slot_taken_since:
         return WaitReason.BEHIND_OTHERS
     reason = row.Lane.wait_reason if run.status is Status.QUEUED else WaitReason.UPSTREAM_SLOT_BUSY
     return reason or WaitReason.WAITING_FOR_WORKER

@@ -8,10 +8,9 @@ from typing import Any
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.models import CredentialState
 from app.artifacts.models import Artifact
 from app.exports.models import Phase, Run, Status
-from app.exports.order import head, ready
+from app.exports.order import head, waits_for_a_token
 from app.exports.states import LIVE, change, locked_run
 from app.ids import RunId, WorkerId
 from app.lanes.claim import HeldLane
@@ -61,9 +60,9 @@ async def next_run(session: AsyncSession, lane: HeldLane, *, credential_wait: fl
             await change(session, flying, flying.status, actor=lane.worker, phase=Phase.SUBMIT_UNKNOWN)
         return flying
     free = not (state.parked or state.paused)
-    first = await session.scalar(head(lane.key).with_for_update(of=Run)) if free else None
+    first = await head(session, lane.key) if free else None
     if first is None:
-        if free and await _waits_for_a_token(session, lane):
+        if free and await waits_for_a_token(session, lane.key):
             await park(session, lane, WaitReason.CREDENTIAL_INVALID, credential_wait)
         await release(session, lane, paused=state.paused)
         return None
@@ -89,11 +88,6 @@ async def _unwanted(session: AsyncSession, lane: HeldLane, run: Run) -> bool:
         return False
     await change(session, run, Status.CANCELED, actor=lane.worker)
     return True
-
-
-async def _waits_for_a_token(session: AsyncSession, lane: HeldLane) -> bool:
-    waiting = select(Run.id).where(ready(lane.key, token=CredentialState.INVALID)).limit(1)
-    return await session.scalar(waiting) is not None
 
 
 async def about_to_submit(session: AsyncSession, lane: HeldLane, run_id: RunId, phase: Phase) -> bool:
@@ -306,8 +300,7 @@ async def past_durations(session: AsyncSession, run: Run, most: int = 20) -> lis
         .where(
             Run.workspace == run.workspace,
             Run.kind == run.kind,
-            Run.slot_freed_at.is_not(None),
-            Run.submitted_at.is_not(None),
+            Run.status == Status.SUCCEEDED,
         )
         .order_by(Run.slot_freed_at.desc())
         .limit(most)

@@ -1,12 +1,11 @@
 """Runs that several exports share: the same work is not done twice for those who may see the same."""
 
 from collections.abc import Sequence
-from datetime import timedelta
 from hashlib import sha256
 from typing import Any
 
 import rfc8785
-from sqlalchemy import Select, and_, case, func, or_, select
+from sqlalchemy import Double, and_, bindparam, case, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.models import Credential, Kind
@@ -36,37 +35,36 @@ def fingerprint(kind: Kind, workspace: str, canonical_request: dict[str, Any], c
     return sha256(rfc8785.dumps(what)).hexdigest()
 
 
-def joinable(fingerprint: str, max_age: int) -> Select[Run]:
-    """Runs that an export may join: queued ones, and those that Asana began within `max_age` seconds.
+# For a graph Asana may answer from a cache of four hours: what counts is the time of its data.
+BEGAN = func.least(Run.submitted_at, func.coalesce(Run.data_from, Run.submitted_at))
+HAS_FILE = (
+    select(Artifact.id)
+    .where(
+        Artifact.run == Run.id, Artifact.state == ArtifactState.AVAILABLE, Artifact.expires_at > func.now()
+    )
+    .exists()
+)
+BEGUN = and_(
+    func.now() - func.make_interval(0, 0, 0, 0, 0, 0, bindparam("max_age", type_=Double)) <= BEGAN,
+    or_(Run.status.in_([Status.RUNNING, Status.ARCHIVING]), and_(Run.status == Status.SUCCEEDED, HAS_FILE)),
+)
+ALIKE = select(Run).where(Run.fingerprint == bindparam("fingerprint")).limit(1)
+QUEUED_ALIKE = ALIKE.where(Run.status == Status.QUEUED)
+ANY_ALIKE = ALIKE.where(or_(Run.status == Status.QUEUED, BEGUN)).order_by(FURTHEST_FIRST, Run.id.desc())
+MEMBERS = select(Export).where(Export.run == bindparam("run"), Export.status.not_in(FINAL))
 
-    For a graph Asana may answer from a cache of four hours: what counts is the time of its data.
-    """
-    began = func.least(Run.submitted_at, func.coalesce(Run.data_from, Run.submitted_at))
-    has_file = (
-        select(Artifact.id)
-        .where(
-            Artifact.run == Run.id,
-            Artifact.state == ArtifactState.AVAILABLE,
-            Artifact.expires_at > func.now(),
-        )
-        .exists()
-    )
-    fresh = and_(
-        began >= func.now() - timedelta(seconds=max_age),
-        or_(
-            Run.status.in_([Status.RUNNING, Status.ARCHIVING]), and_(Run.status == Status.SUCCEEDED, has_file)
-        ),
-    )
-    is_queued = Run.status == Status.QUEUED
-    return (
-        select(Run)
-        .where(Run.fingerprint == fingerprint, or_(is_queued, fresh) if max_age else is_queued)
-        .order_by(FURTHEST_FIRST, Run.id.desc())
-        .limit(1)
-    )
+
+async def joinable(
+    session: AsyncSession, fingerprint: str, max_age: int, *, lock: bool = False
+) -> Run | None:
+    """A run that an export may join: a queued one, or one that Asana began within `max_age` seconds."""
+    statement = ANY_ALIKE if max_age else QUEUED_ALIKE
+    if lock:
+        statement = statement.with_for_update(of=Run).execution_options(populate_existing=True)
+    run: Run | None = await session.scalar(statement, {"fingerprint": fingerprint, "max_age": max_age})
+    return run
 
 
 async def members(session: AsyncSession, run: Run) -> Sequence[Export]:
     """The exports that wait for the run."""
-    waiting = select(Export).where(Export.run == run.id, Export.status.not_in(FINAL))
-    return (await session.scalars(waiting)).all()
+    return (await session.scalars(MEMBERS, {"run": run.id})).all()

@@ -1,5 +1,7 @@
 """Telling a lane that it has work, in the transaction that brings the work."""
 
+from datetime import datetime
+
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -10,7 +12,7 @@ MAKE_LANE = text("INSERT INTO lanes (key, workspace) VALUES (:key, :workspace) O
 
 # The row is locked even where nothing is to be written: a worker about to release the lane holds this lock
 # until it has looked for work, so either it sees ours or we see its release.
-LOCK_LANE = text("SELECT FROM lanes WHERE key = :key FOR UPDATE")
+LOCK_LANE = text("SELECT clock_timestamp() FROM lanes WHERE key = :key FOR UPDATE")
 
 # A lane that waits as a whole (its slot is taken, its token limited) keeps its time; one that merely waits
 # for a run's own backoff, or for other runs' token, does not, for the new run has none of that. A paused one
@@ -22,11 +24,11 @@ WAKE_LANE = text("""
 """)
 
 
-async def enter_lane(session: AsyncSession, key: LaneKey, workspace: str) -> None:
-    """Lock the lane until the caller's transaction ends; the first to come makes it."""
-    if not await lock_lane(session, key):
+async def enter_lane(session: AsyncSession, key: LaneKey, workspace: str) -> datetime:
+    """Lock the lane until the caller's transaction ends, and tell the time; the first to come makes it."""
+    while (now := await lock_lane(session, key)) is None:
         await session.execute(MAKE_LANE, {"key": key, "workspace": workspace})
-        await lock_lane(session, key)
+    return now
 
 
 async def wake_lane(session: AsyncSession, key: LaneKey, *, has_token: bool) -> None:
@@ -39,6 +41,7 @@ async def wake_lane(session: AsyncSession, key: LaneKey, *, has_token: bool) -> 
         await notify(session, LANES, key)
 
 
-async def lock_lane(session: AsyncSession, key: LaneKey) -> bool:
-    """Lock the lane's row until the transaction ends; tells whether there is one."""
-    return (await session.execute(LOCK_LANE, {"key": key})).first() is not None
+async def lock_lane(session: AsyncSession, key: LaneKey) -> datetime | None:
+    """Lock the lane's row until the transaction ends; tells the database's time, or None if there is none."""
+    now: datetime | None = (await session.execute(LOCK_LANE, {"key": key})).scalar_one_or_none()
+    return now

@@ -345,14 +345,40 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("status = 'queued'"),
     )
-    op.create_index("runs_history_idx", "runs", ["workspace", "kind", "slot_freed_at"], unique=False)
-    op.create_index("runs_kind_history_idx", "runs", ["kind", "slot_freed_at"], unique=False)
     op.create_index(
         "runs_one_live_per_lane_idx",
         "runs",
         ["lane"],
         unique=True,
         postgresql_where=sa.text("status IN ('running', 'canceling')"),
+    )
+    op.create_index(
+        "runs_past_of_kind_here_idx",
+        "runs",
+        ["workspace", "kind", "slot_freed_at"],
+        unique=False,
+        postgresql_where=sa.text("status = 'succeeded'"),
+    )
+    op.create_index(
+        "runs_past_of_kind_idx",
+        "runs",
+        ["kind", "slot_freed_at"],
+        unique=False,
+        postgresql_where=sa.text("status = 'succeeded'"),
+    )
+    op.create_index(
+        "runs_past_of_lane_idx",
+        "runs",
+        ["lane", "slot_freed_at"],
+        unique=False,
+        postgresql_where=sa.text("status = 'succeeded'"),
+    )
+    op.create_index(
+        "runs_past_of_shape_idx",
+        "runs",
+        ["workspace", "kind", "shape", "slot_freed_at"],
+        unique=False,
+        postgresql_where=sa.text("status = 'succeeded'"),
     )
     op.create_index(
         "runs_promotion_idx",
@@ -553,12 +579,22 @@ def downgrade() -> None:
         postgresql_where=sa.text("status = 'queued' AND promotes_at IS NOT NULL"),
     )
     op.drop_index(
+        "runs_past_of_shape_idx", table_name="runs", postgresql_where=sa.text("status = 'succeeded'")
+    )
+    op.drop_index(
+        "runs_past_of_lane_idx", table_name="runs", postgresql_where=sa.text("status = 'succeeded'")
+    )
+    op.drop_index(
+        "runs_past_of_kind_idx", table_name="runs", postgresql_where=sa.text("status = 'succeeded'")
+    )
+    op.drop_index(
+        "runs_past_of_kind_here_idx", table_name="runs", postgresql_where=sa.text("status = 'succeeded'")
+    )
+    op.drop_index(
         "runs_one_live_per_lane_idx",
         table_name="runs",
         postgresql_where=sa.text("status IN ('running', 'canceling')"),
     )
-    op.drop_index("runs_kind_history_idx", table_name="runs")
-    op.drop_index("runs_history_idx", table_name="runs")
     op.drop_index("runs_credential_idx", table_name="runs", postgresql_where=sa.text("status = 'queued'"))
     op.drop_index("runs_archiving_idx", table_name="runs", postgresql_where=sa.text("status = 'archiving'"))
     op.drop_index("runs_archiver_idx", table_name="runs", postgresql_where=sa.text("archiver IS NOT NULL"))

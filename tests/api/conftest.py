@@ -1,7 +1,6 @@
 """The API as it is served: a real HTTP server on a free port, on a database of its own, without workers."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from app.access.clients import ClientSpec, GrantSpec, create_client
 from app.access.models import Priority, Scope
 from app.access.vault import Vault
 from app.api.services import Services, open_services
-from app.cli import ApiServer
+from app.cli import ApiServer, listening
 from app.main import create_app
 from app.sandbox.control import SandboxControl
 from app.settings import Settings
@@ -73,7 +72,7 @@ class Api:
 @asynccontextmanager
 async def served(settings: Settings) -> AsyncIterator[tuple[str, Services]]:
     """The address of the application while it is served, and what it works with."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with listening("127.0.0.1", 0) as listener:
         async with open_services(settings) as services:
             server = ApiServer(uvicorn.Config(create_app(services), log_config=None, access_log=False))
             serving = asyncio.create_task(server.serve(sockets=[listener]))

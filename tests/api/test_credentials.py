@@ -1,10 +1,12 @@
 """Tokens go in, and never come out."""
 
+import asyncio
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from app.access.models import Credential, CredentialState
 from app.access.vault import open_vault
@@ -13,6 +15,7 @@ from app.sandbox.control import SandboxControl
 from app.sandbox.faults import Call, FaultKind
 from tests.api.conftest import Api
 from tests.builders import SERVICE_TOKEN
+from tests.processes import until
 
 NEW = {"name": "another", "token": SERVICE_TOKEN}
 
@@ -93,6 +96,31 @@ async def test_a_replaced_token_makes_an_invalid_credential_valid(
     async with api.sessions() as session:
         kept = await session.get_one(Credential, api.tenant.credential)
     assert open_vault(api.settings).decrypt(kept.token).get_secret_value() == "rotated-token"
+
+
+async def test_a_refusal_of_the_old_token_does_not_outlive_it(
+    api: Api, admin: httpx.AsyncClient, sandbox: SandboxControl
+) -> None:
+    """A worker calls the old token invalid in the very moment in which it is replaced."""
+    sandbox.add_token("rotated-token", "service")
+    address = f"/v1/credentials/{api.tenant.credential}"
+    async with api.sessions.begin() as worker:
+        credential = await worker.get_one(Credential, api.tenant.credential)
+        credential.state = CredentialState.INVALID
+        await worker.flush()
+        replacing = asyncio.create_task(admin.put(address, json={"token": "rotated-token"}))
+        await until(partial(waits_for_a_lock, api), 10, lambda: "nobody waits for the worker")
+    answer = await replacing
+    assert (answer.json()["state"], answer.json()["invalid_since"]) == ("valid", None)
+
+
+async def waits_for_a_lock(api: Api) -> bool | None:
+    waiting = text(
+        "SELECT true FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    async with api.sessions() as session:
+        found: bool | None = await session.scalar(waiting)
+    return found
 
 
 async def test_an_unknown_credential_is_not_found(admin: httpx.AsyncClient) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import AsyncExitStack
 
 import httpx
 import pytest
@@ -86,14 +87,19 @@ async def test_no_one_waits_for_ever(caller: httpx.AsyncClient, api: Api) -> Non
 
 async def test_a_thousand_wait_at_the_cost_of_one_connection(api: Api, caller: httpx.AsyncClient) -> None:
     """And all of them hear of the change."""
-    limits = httpx.Limits(max_connections=None)
     exports = [await submitted(caller) for _ in range(20)]
-    async with httpx.AsyncClient(
-        base_url=api.url, headers=dict(caller.headers), trust_env=False, timeout=60, limits=limits
-    ) as crowd:
+    async with AsyncExitStack() as stack:
+        # The pool of one httpx client gets slow where hundreds of its calls wait.
+        crowd = [
+            await stack.enter_async_context(
+                httpx.AsyncClient(base_url=api.url, headers=caller.headers, trust_env=False, timeout=60)
+            )
+            for _ in exports
+        ]
         waiting = [
-            asyncio.create_task(waited(crowd, exports[number % 20].headers["Location"], 45))
-            for number in range(1000)
+            asyncio.create_task(waited(one, export.headers["Location"], 45))
+            for one, export in zip(crowd, exports, strict=True)
+            for _ in range(50)
         ]
         await until_asleep(api, 1000)
         async with api.sessions() as session:

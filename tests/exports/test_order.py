@@ -168,7 +168,8 @@ async def test_the_predicted_order_is_the_order_that_happens(
         async with sessions() as session:
             assert await count_ahead(session, await session.get_one(Run, runs[-1])) == planned[-1]
     async with sessions() as session:
-        predicted = await positions(session, set(runs))
-        one_by_one = {run: await count_ahead(session, await session.get_one(Run, run)) for run in runs}
+        queued = [await session.get_one(Run, run) for run in runs]
+        predicted = await positions(session, queued)
+        one_by_one = {run.id: await count_ahead(session, run) for run in queued}
     assert predicted == one_by_one
     assert await served(sessions) == sorted(runs, key=lambda run: predicted[run])
