@@ -106,6 +106,17 @@ class Settings(BaseSettings):
         30, description="First pause after Asana refused a start because the slot is taken; it doubles."
     )
     probe_max_seconds: PositiveFloat = Field(300, description="Longest pause between two such probes.")
+    forbidden_after_seconds: PositiveFloat = Field(
+        86_400,
+        description="Refused for so long, an export fails as `upstream-forbidden` if Asana never took one of "
+        "its kind by its credential.",
+    )
+    blocked_seconds: PositiveFloat = Field(
+        900, description="A lane refused for so long is told to be blocked, by an event."
+    )
+    attention_seconds: PositiveFloat = Field(
+        21_600, description="A lane refused for so long is listed as needing attention."
+    )
     backoff_min_seconds: PositiveFloat = Field(
         5, description="First pause before a failed run is tried again or a failed call repeated; it doubles."
     )

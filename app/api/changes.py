@@ -12,7 +12,7 @@ import structlog
 
 from app.clock import Clock
 from app.ids import LaneKey, RunId
-from app.lanes.notifications import CHANGES, listen
+from app.lanes.notifications import CHANGES, listen, read_change
 
 RECONNECT_SECONDS = 1.0
 # Others of the lane coming and going moves places in the queue. Hundreds may wait in a lane, and would all
@@ -71,11 +71,11 @@ class Changes:
         self._wake_all()
 
     def _tell(self, payload: str) -> None:
-        lane, _, run = payload.partition(" ")
-        told = self._by_run.get(RunId(run), set())
+        lane, run, _ = read_change(payload)
+        told = self._by_run.get(run, set())
         for event in told:
             event.set()
-        for event in self._by_lane.get(LaneKey(lane), set()) - told:
+        for event in self._by_lane.get(lane, set()) - told:
             asyncio.get_running_loop().call_later(random.uniform(0, LANE_NEWS_WITHIN), event.set)  # noqa: S311
 
     def _wake_all(self) -> None:

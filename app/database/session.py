@@ -14,6 +14,7 @@ from app.database.embedded import EmbeddedPostgres
 from app.settings import Settings
 
 OLDEST_SERVER = 15
+ELECT = text("SELECT pg_try_advisory_xact_lock(:duty)")
 # So that a connection whose other end has vanished is noticed in some seconds (libpq's parameters).
 LIFE_SIGNS = {
     "keepalives_idle": 5,
@@ -104,6 +105,11 @@ def _engine(settings: Settings, url: str, connections: int) -> AsyncEngine:
         pool_timeout=30,
         connect_args=connect,
     )
+
+
+async def elected(session: AsyncSession, duty: int) -> bool:
+    """Whether the caller's transaction is the one that has the duty of this number, until it ends."""
+    return bool(await session.scalar(ELECT, {"duty": duty}))
 
 
 def _check_version(number: int) -> None:

@@ -20,11 +20,18 @@ class EventType(StrEnum):
     EXPORT_CANCELED = "export.canceled"
     LANE_BLOCKED = "lane.blocked"
     LANE_UNBLOCKED = "lane.unblocked"
+    LANE_PAUSED = "lane.paused"
+    LANE_DRAINING = "lane.draining"
+    LANE_RESUMED = "lane.resumed"
     CREDENTIAL_REGISTERED = "credential.registered"
     CREDENTIAL_INVALID = "credential.invalid"
     WORKSPACE_REGISTERED = "workspace.registered"
+    WORKSPACE_REMOVED = "workspace.removed"
     CLIENT_CREATED = "client.created"
+    CLIENT_CHANGED = "client.changed"
+    CLIENT_KEY_REPLACED = "client.key_replaced"
     CLIENT_REVOKED = "client.revoked"
+    ATTENTION_ACKNOWLEDGED = "attention.acknowledged"
 
 
 class Event(Base):

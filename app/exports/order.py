@@ -19,6 +19,7 @@ from app.access.models import Credential, CredentialState, Priority
 from app.exports.models import Export, Run, Status
 from app.ids import ClientId, LaneKey, RunId
 from app.lanes.models import Lane
+from app.lanes.notifications import notify_change
 
 CLASS_LASTS = timedelta(hours=2)
 
@@ -94,6 +95,7 @@ PROMOTE = text("""
     UPDATE runs SET rank = rank - 1,
         promotes_at = CASE WHEN rank > 1 THEN promotes_at + make_interval(secs => :seconds) END
     FROM due WHERE runs.id = due.id
+    RETURNING runs.lane
 """)
 
 
@@ -152,5 +154,8 @@ def stand(run: Run, members: Iterable[Export], now: datetime) -> None:
 
 async def promote(session: AsyncSession, most: int) -> int:
     """Let runs that have waited out their class rise to the next; returns how many."""
-    values = {"most": most, "seconds": CLASS_LASTS.total_seconds()}
-    return (await session.execute(PROMOTE, values)).rowcount  # type: ignore[attr-defined,no-any-return]
+    risen = await session.scalars(PROMOTE, {"most": most, "seconds": CLASS_LASTS.total_seconds()})
+    lanes = risen.all()
+    for lane in set(lanes):
+        await notify_change(session, lane)
+    return len(lanes)

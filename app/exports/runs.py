@@ -1,6 +1,5 @@
 """What a worker does to a run, each step under the fence by which it holds the lane or the archiving."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -53,7 +52,7 @@ async def next_run(session: AsyncSession, lane: HeldLane, *, credential_wait: fl
     to be invalid, the lane waits for `credential_wait` seconds, or until the token is replaced.
     """
     state = await hold(session, lane)
-    flying = await _run_in_flight(session, lane)
+    flying = await run_in_flight(session, lane)
     if flying and not await _unwanted(session, lane, flying):
         if flying.phase is Phase.SUBMITTING:
             # Somebody was about to ask Asana, and whether that happened is not known here.
@@ -66,14 +65,18 @@ async def next_run(session: AsyncSession, lane: HeldLane, *, credential_wait: fl
             await park(session, lane, WaitReason.CREDENTIAL_INVALID, credential_wait)
         await release(session, lane, paused=state.paused)
         return None
-    await take_turn(session, lane, first.turn)
-    await change(
-        session, first, Status.RUNNING, actor=lane.worker, phase=Phase.SUBMITTING, quietly=state.probes > 0
-    )
+    await begin(session, lane, first, quietly=state.probes > 0)
     return first
 
 
-async def _run_in_flight(session: AsyncSession, lane: HeldLane) -> Run | None:
+async def begin(session: AsyncSession, lane: HeldLane, run: Run, *, quietly: bool) -> None:
+    """Give the slot to a queued run; `quietly` where this is only to see whether Asana takes it."""
+    await take_turn(session, lane, run.turn)
+    await change(session, run, Status.RUNNING, actor=lane.worker, phase=Phase.SUBMITTING, quietly=quietly)
+
+
+async def run_in_flight(session: AsyncSession, lane: HeldLane) -> Run | None:
+    """The run that holds the slot, its row locked."""
     return await session.scalar(
         select(Run)
         .where(Run.lane == lane.key, Run.status.in_(LIVE))
@@ -134,26 +137,9 @@ async def put_back(
     """
     await hold(session, lane)
     run = await locked_run(session, run_id)
-    await _leave_slot(session, lane, run, Status.QUEUED, wait_reason=reason)
+    await leave_slot(session, lane, run, Status.QUEUED, wait_reason=reason)
     if seconds is not None:
         await park(session, lane, reason, seconds)
-
-
-async def slot_refused(
-    session: AsyncSession, lane: HeldLane, run_id: RunId, pause: Callable[[int], float]
-) -> None:
-    """Asana answered 403: somebody else may hold the slot, and only probing tells when it is free.
-
-    `pause` gives the seconds until the next probe from the number of refusals in a row before this one.
-    """
-    refused = (await hold(session, lane)).probes
-    run = await locked_run(session, run_id)
-    # A probe that ends as it began is kept from the callers, who still see their exports queued.
-    unseen = refused > 0 and run.phase is Phase.SUBMITTING
-    await _leave_slot(
-        session, lane, run, Status.QUEUED, wait_reason=WaitReason.UPSTREAM_SLOT_BUSY, quietly=unseen
-    )
-    await park(session, lane, WaitReason.UPSTREAM_SLOT_BUSY, pause(refused), probes=refused + 1)
 
 
 async def waits_for_token(
@@ -170,16 +156,14 @@ async def fail_run(session: AsyncSession, lane: HeldLane, run_id: RunId, problem
     """The run in the slot has failed for good; the slot is free."""
     await hold(session, lane)
     run = await locked_run(session, run_id)
-    await _leave_slot(
-        session, lane, run, Status.FAILED, problem=problem, slot_freed_at=func.clock_timestamp()
-    )
+    await leave_slot(session, lane, run, Status.FAILED, problem=problem, slot_freed_at=func.clock_timestamp())
 
 
 async def try_again_later(session: AsyncSession, lane: HeldLane, run_id: RunId, seconds: float) -> None:
     """The run goes back to the queue for another attempt; only it waits, the lane moves on at once."""
     await hold(session, lane)
     run = await locked_run(session, run_id)
-    await _leave_slot(
+    await leave_slot(
         session,
         lane,
         run,
@@ -209,7 +193,7 @@ async def free_slot(
     """
     await hold(session, lane)
     run = await locked_run(session, run_id)
-    await _leave_slot(
+    await leave_slot(
         session,
         lane,
         run,
@@ -228,7 +212,7 @@ async def free_slot(
     return HeldArchive(run.id, lane.worker, run.archive_fence) if run.archiver == lane.worker else None
 
 
-async def _leave_slot(session: AsyncSession, lane: HeldLane, run: Run, to: Status, **columns: Any) -> None:
+async def leave_slot(session: AsyncSession, lane: HeldLane, run: Run, to: Status, **columns: Any) -> None:
     """Go where the end of the work in the slot leads; for a run that nobody wants any more, out.
 
     One that is no longer in the slot has left it before: that was committed, and only the answer was lost.
@@ -278,6 +262,13 @@ async def archived(
         actor=archive.worker,
         warnings=run.warnings + warnings,
     )
+
+
+async def archive_waits(session: AsyncSession, archive: HeldArchive, reason: WaitReason) -> None:
+    """The file cannot be fetched or kept just now."""
+    run = await hold_archive(session, archive)
+    if run.wait_reason is not reason:
+        await change(session, run, run.status, actor=archive.worker, wait_reason=reason)
 
 
 async def archive_failed(session: AsyncSession, archive: HeldArchive, problem: Problem) -> None:

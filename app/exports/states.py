@@ -148,7 +148,7 @@ async def _change_exports(
             data={"status": to, "version": export.version, "asana_job_gid": run.asana_job, **known},
         )
     await session.flush()
-    await notify_change(session, run.lane, run.id)
+    await notify_change(session, run.lane, run.id, run.status)
 
 
 async def locked_run(session: AsyncSession, run_id: str) -> Run:

@@ -7,7 +7,7 @@ from sqlalchemy import BigInteger, ForeignKey, Identity, Index, false, func, tex
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database.base import Base, BigInt, one_of
-from app.ids import CredentialId, LaneKey, WorkerId
+from app.ids import LaneKey, WorkerId
 
 
 class WaitReason(StrEnum):
@@ -19,6 +19,7 @@ class WaitReason(StrEnum):
     CREDENTIAL_INVALID = "credential_invalid"
     LANE_PAUSED = "lane_paused"
     BACKOFF = "backoff"
+    STORAGE_FULL = "storage_full"
     WAITING_FOR_WORKER = "waiting_for_worker"
 
 
@@ -34,7 +35,10 @@ class Worker(Base):
 
 
 class LaneWait(Base):
-    """A time during which a lane as a whole waited, and for what; written by a trigger on `lanes`."""
+    """A time during which a lane as a whole waited, and for what; written by a trigger on `lanes`.
+
+    `blocked_at` is when that was told as `lane.blocked`, `unblocked_at` when its end was told.
+    """
 
     __tablename__ = "lane_waits"
 
@@ -43,8 +47,15 @@ class LaneWait(Base):
     since: Mapped[datetime]
     reason: Mapped[WaitReason] = mapped_column(one_of(WaitReason, "reason"))
     until: Mapped[datetime | None]
+    blocked_at: Mapped[datetime | None]
+    unblocked_at: Mapped[datetime | None]
 
     __table_args__ = (
+        Index(
+            "lane_waits_blocked_idx",
+            "lane",
+            postgresql_where=text("blocked_at IS NOT NULL AND unblocked_at IS NULL"),
+        ),
         Index("lane_waits_open_idx", "lane", unique=True, postgresql_where=text("until IS NULL")),
         Index("lane_waits_past_idx", "lane", "until"),
     )
@@ -54,9 +65,8 @@ class Lane(Base):
     """The queue of a workspace and its slot.
 
     `fence` rises with each claim, so that a holder of the past is told from the one of now. `wait_reason` is
-    set while the lane as a whole waits until `next_attempt_at`; `probes` counts refusals in a row, of runs
-    with the credential `refused`. `turn` is the turn of the run that was started last. A paused lane starts
-    nothing, a draining one accepts nothing.
+    set while the lane as a whole waits until `next_attempt_at`; `probes` counts refusals in a row. `turn` is
+    the turn of the run that was started last. A paused lane starts nothing, a draining one accepts nothing.
     """
 
     __tablename__ = "lanes"
@@ -69,7 +79,6 @@ class Lane(Base):
     next_attempt_at: Mapped[datetime] = mapped_column(server_default=func.now())
     wait_reason: Mapped[WaitReason | None] = mapped_column(one_of(WaitReason, "wait_reason"))
     probes: Mapped[int] = mapped_column(server_default=text("0"))
-    refused: Mapped[CredentialId | None]
     turn: Mapped[BigInt] = mapped_column(server_default=text("0"))
     paused_at: Mapped[datetime | None]
     draining_at: Mapped[datetime | None]

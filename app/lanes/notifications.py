@@ -21,9 +21,17 @@ async def notify(session: AsyncSession, channel: str, payload: str) -> None:
     await session.execute(NOTIFY, {"channel": channel, "payload": payload})
 
 
-async def notify_change(session: AsyncSession, lane: LaneKey, run: RunId) -> None:
-    """Tell those who wait for an export that its run, or something in its lane, has changed."""
-    await notify(session, CHANGES, f"{lane} {run}")
+async def notify_change(
+    session: AsyncSession, lane: LaneKey, run: RunId | None = None, now: str = ""
+) -> None:
+    """Tell those who wait for an export that something in its lane has changed, and what its run is now."""
+    await notify(session, CHANGES, f"{lane} {run or ''} {now}")
+
+
+def read_change(payload: str) -> tuple[LaneKey, RunId, str]:
+    """Lane, run and status of the run; the last two are empty where no run has changed."""
+    lane, run, now, *_ = (*payload.split(" "), "", "")
+    return LaneKey(lane), RunId(run), now
 
 
 async def listen(conninfo: str, *channels: str) -> AsyncIterator[tuple[str, str]]:

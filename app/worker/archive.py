@@ -8,11 +8,21 @@ from app.artifacts.fetch import DownloadPolicy, Gone, Interrupted, UrlExpired, U
 from app.artifacts.models import MEDIA_TYPE, Artifact, ArtifactState
 from app.artifacts.store import StorageFull
 from app.artifacts.verify import Corrupt, Limits, TooLarge, Verified, Verifier
-from app.asana.errors import AsanaError, Forbidden, NotAuthorized, NotFound, PlanRequired, Refused
-from app.exports.models import Run
-from app.exports.runs import HeldArchive, archive_failed, archived, hold_archive
+from app.asana.errors import (
+    AsanaError,
+    Forbidden,
+    NotAuthorized,
+    NotFound,
+    PlanRequired,
+    RateLimited,
+    Refused,
+)
+from app.exports.models import Run, Status
+from app.exports.runs import HeldArchive, archive_failed, archive_waits, archived, hold_archive
 from app.ids import RunId, new_artifact_id
 from app.lanes.lease import LaneLost
+from app.lanes.models import WaitReason
+from app.lanes.notifications import read_change
 from app.problems import Code, Problem
 from app.worker.context import Context
 
@@ -61,6 +71,14 @@ class Archiving:
         self._tasks[task] = archive.run
         task.add_done_callback(self._tasks.pop)
 
+    def told(self, change: str) -> None:
+        """Stop fetching what nobody wants any more; should this be missed, the end of the fetch finds out."""
+        _, run, now = read_change(change)
+        if now == Status.CANCELED:
+            for task in [task for task, whose in self._tasks.items() if whose == run]:
+                log.info("archive.canceled", run=run)
+                task.cancel()
+
     async def _work(self, archive: HeldArchive) -> None:
         """A fault of our own code must not leave the export archiving for ever."""
         tries = 0
@@ -95,7 +113,7 @@ class Archiving:
         while True:
             # At each turn, for while we wait it may be canceled.
             run = await ctx.write(hold_archive, archive)
-            waited, pause = ctx.clock.monotonic() - began, 0.0
+            waited, pause, reason = ctx.clock.monotonic() - began, 0.0, WaitReason.BACKOFF
             try:
                 async with self._places:
                     return await _fetch_and_keep(ctx, archive, run, waited)
@@ -108,12 +126,26 @@ class Archiving:
             except (Interrupted, UrlExpired, StorageFull, AsanaError) as error:
                 log.warning("archive.waits", run=run.id, error=f"{type(error).__name__}: {error}")
                 failure = await _waited_too_long(ctx, run, error, waited)
+                reason = _reason(error)
                 pause = getattr(error, "retry_after", None) or 0.0
             if failure:
                 log.warning("archive.failed", run=run.id, code=failure.code, detail=failure.detail)
                 return await ctx.write(archive_failed, archive, failure)
+            await ctx.write(archive_waits, archive, reason)
             await self._rest(max(pause, ctx.backoff(tries)))
             tries += 1
+
+
+def _reason(error: Exception) -> WaitReason:
+    match error:
+        case StorageFull():
+            return WaitReason.STORAGE_FULL
+        case NotAuthorized():
+            return WaitReason.CREDENTIAL_INVALID
+        case RateLimited():
+            return WaitReason.RATE_LIMITED
+        case _:
+            return WaitReason.BACKOFF
 
 
 async def _fetch_and_keep(ctx: Context, archive: HeldArchive, run: Run, waited: float) -> None:

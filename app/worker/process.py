@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from random import Random
 
@@ -22,12 +22,13 @@ from app.exports.runs import claim_archives, disown_archives
 from app.ids import CredentialId, new_worker_id
 from app.lanes.claim import HeldLane, claim_lane, claim_lanes, overdue_lanes, rescue_lanes
 from app.lanes.lease import LaneLost, LeaseLost, beat, register_worker
-from app.lanes.notifications import CREDENTIALS, LANES, listen
+from app.lanes.notifications import CHANGES, CREDENTIALS, LANES, listen
 from app.lanes.release import disown, hand_over
 from app.settings import Settings
 from app.worker.archive import Archiving
 from app.worker.backoff import Backoff
 from app.worker.context import Context
+from app.worker.deadlines import keep_deadlines
 from app.worker.lane import serve
 from app.worker.lease import Lease
 from app.worker.sweep import sweep
@@ -37,6 +38,7 @@ from app.worker.upstream import Upstream
 CLAIM_BATCH = 200
 OVERDUE_BATCH = 10
 SWEEP_SECONDS = 60.0
+DEADLINE_SECONDS = 5.0
 DRAIN_SECONDS = 20.0
 
 log = structlog.get_logger()
@@ -110,7 +112,8 @@ class WorkerProcess:
         duties = [
             asyncio.create_task(self._claim_lanes(), name="claim"),
             asyncio.create_task(self._listen(), name="listen"),
-            asyncio.create_task(self._sweep(), name="sweep"),
+            asyncio.create_task(self._every(SWEEP_SECONDS, sweep), name="sweep"),
+            asyncio.create_task(self._every(DEADLINE_SECONDS, keep_deadlines), name="deadlines"),
         ]
         try:
             done, _ = await asyncio.wait({stopping, beating, *duties}, return_when=asyncio.FIRST_COMPLETED)
@@ -228,7 +231,11 @@ class WorkerProcess:
         """Turn notifications into wake-ups; what is missed, the claim loop finds by itself."""
         while True:
             try:
-                async for channel, payload in listen(self._database.listen_conninfo, LANES, CREDENTIALS):
+                channels = LANES, CREDENTIALS, CHANGES
+                async for channel, payload in listen(self._database.listen_conninfo, *channels):
+                    if channel == CHANGES:
+                        self._archiving.told(payload)
+                        continue
                     if channel == CREDENTIALS:
                         self._ctx.upstream.forget(CredentialId(payload))
                     elif not channel:
@@ -238,13 +245,13 @@ class WorkerProcess:
                 log.warning("worker.listen_failed", error=str(error))
             await self._ctx.clock.sleep(self._ctx.settings.idle_poll_seconds)
 
-    async def _sweep(self) -> None:
+    async def _every(self, seconds: float, duty: Callable[[Context], Awaitable[object]]) -> None:
         while True:
-            await self._ctx.clock.sleep(SWEEP_SECONDS * self._ctx.random.uniform(0.5, 1.0))
+            await self._ctx.clock.sleep(seconds * self._ctx.random.uniform(0.5, 1.0))
             try:
-                await sweep(self._ctx)
+                await duty(self._ctx)
             except (*UNAVAILABLE, OSError) as error:
-                log.warning("worker.sweep_failed", error=first_line(error))
+                log.warning("worker.duty_failed", duty=duty.__name__, error=first_line(error))
 
     async def _leave(self, duties: Iterable[asyncio.Task[None]], beating: asyncio.Task[None]) -> None:
         """Stop everything, then give the lanes away; the beat goes on until nothing is worked on any more."""

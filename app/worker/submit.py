@@ -15,8 +15,9 @@ from app.asana.errors import (
     RateLimited,
     Unavailable,
 )
+from app.exports.forbidden import forbid, never_admitted, slot_refused
 from app.exports.models import Phase, Run
-from app.exports.runs import about_to_submit, fail_run, put_back, slot_refused, submitted
+from app.exports.runs import about_to_submit, fail_run, put_back, submitted
 from app.lanes.claim import HeldLane
 from app.lanes.models import WaitReason
 from app.problems import Code, Problem
@@ -27,15 +28,23 @@ T = TypeVar("T")
 # How old the database's word may be that the lane is ours and the run still wanted.
 FRESH_SECONDS = 1.0
 
+WHILE_ANOTHER_WAS_TAKEN = (
+    "Asana refused this export, and took one by another credential right after: the slot was not the reason."
+)
+NEVER_TAKEN = (
+    "Asana has refused this export for as long as we try, and never took one of the kind by its credential."
+)
+
 log = structlog.get_logger()
 
 
-async def submit(ctx: Context, lane: HeldLane, run: Run) -> Run | None:
-    """Ask Asana to start the run; returns it with its job, or None when it does not hold the slot after all.
+async def submit(ctx: Context, lane: HeldLane, run: Run, instead_of: Run | None = None) -> Run | None:
+    """Ask Asana to start the run; returns what holds the slot then, with its job, or None if nothing does.
 
     A 403 is never decided by its text, which Asana does not document: the run goes back to its place and the
-    lane probes. A call whose answer was lost is made again: for a graph Asana returns the same job, for a
-    resource export it refuses while the first one is in progress, so that at most one job runs in vain.
+    lane probes, in the end with a run of another credential `instead_of` the refused one. A call whose answer
+    was lost is made again: for a graph Asana returns the same job, for a resource export it refuses while the
+    first one is in progress, so that at most one job runs in vain.
     """
     tries = 0
     phase = run.phase or Phase.SUBMITTING
@@ -49,10 +58,16 @@ async def submit(ctx: Context, lane: HeldLane, run: Run) -> Run | None:
             is_fresh = not tries and ctx.clock.monotonic() - asked_at < FRESH_SECONDS
             if not is_fresh and not await ctx.write(about_to_submit, lane, run.id, phase):
                 return None
-            return await _uninterrupted(_start(ctx, lane, run))
+            started = await _uninterrupted(_start(ctx, lane, run))
+            if instead_of:
+                await _forbid(ctx, lane, instead_of, WHILE_ANOTHER_WAS_TAKEN)
+            return started
         except (OutcomeUnknown, Unavailable) as error:
             log.warning("run.submit_unanswered", run=run.id, error=f"{type(error).__name__}: {error}")
             phase = Phase.SUBMIT_UNKNOWN if isinstance(error, OutcomeUnknown) else phase
+        except Forbidden as refusal:
+            log.info("run.submit_forbidden", run=run.id, error=str(refusal))
+            return await _forbidden(ctx, lane, run, is_second=instead_of is not None)
         except (AsanaError, NotInWorkspace) as refusal:
             log.info("run.submit_refused", run=run.id, error=f"{type(refusal).__name__}: {refusal}")
             await _refused(ctx, lane, run, refusal)
@@ -61,10 +76,23 @@ async def submit(ctx: Context, lane: HeldLane, run: Run) -> Run | None:
         tries += 1
 
 
+async def _forbidden(ctx: Context, lane: HeldLane, run: Run, *, is_second: bool) -> Run | None:
+    other = await ctx.write(slot_refused, lane, run.id, ctx.until_probe, ask_another=not is_second)
+    if other:
+        return await submit(ctx, lane, other, instead_of=run)
+    if await ctx.write(never_admitted, run, ctx.settings.forbidden_after_seconds):
+        await _forbid(ctx, lane, run, NEVER_TAKEN)
+    return None
+
+
+async def _forbid(ctx: Context, lane: HeldLane, run: Run, detail: str) -> None:
+    log.warning("credential.forbidden", lane=lane.key, credential=run.credential, kind=run.kind)
+    while await ctx.write(forbid, lane, run, detail):
+        pass
+
+
 async def _refused(ctx: Context, lane: HeldLane, run: Run, refusal: Exception) -> None:
     match refusal:
-        case Forbidden():
-            await ctx.write(slot_refused, lane, run.id, ctx.until_probe)
         case RateLimited():
             await ctx.write(put_back, lane, run.id, WaitReason.RATE_LIMITED, refusal.retry_after)
         case NotAuthorized():

@@ -5,6 +5,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.models import Credential
+from app.database.session import elected
 from app.exports.models import Run, Status
 from app.exports.states import change, locked_run
 from app.ids import RunId
@@ -13,12 +14,11 @@ from app.lanes.notifications import LANES, notify
 from app.problems import Code, Problem
 from app.worker.context import Context
 
-# Any number that only we use: it elects the one sweeper.
-SWEEPER_LOCK = 0x61657873
+# Any number that only we use.
+SWEEPER_DUTY = 0x61657873
 PARTIAL_FILES_SECONDS = 86_400.0
 GIVEN_UP_AT_ONCE = 100
 
-ELECT = text("SELECT pg_try_advisory_xact_lock(:lock)")
 FLAG_FORGOTTEN_LANES = text("""
     UPDATE lanes SET has_work = true, next_attempt_at = now()
     WHERE NOT has_work AND (
@@ -30,6 +30,16 @@ BURY_WORKERS = text("""
     WHERE lease_expires_at < now() - interval '1 hour'
       AND NOT EXISTS (SELECT FROM lanes WHERE holder = workers.id)
       AND NOT EXISTS (SELECT FROM runs WHERE archiver = workers.id)
+""")
+# A queued export still counts its time by them.
+FORGET_WAITS = text("""
+    DELETE FROM lane_waits WHERE id IN (
+        SELECT id FROM lane_waits
+        WHERE until < now() - interval '7 days' AND (blocked_at IS NULL OR unblocked_at IS NOT NULL)
+          AND NOT EXISTS (
+            SELECT FROM exports
+            WHERE exports.lane = lane_waits.lane AND status = 'queued' AND phase_since < until)
+        LIMIT 1000)
 """)
 FORGET_KEYS = text("DELETE FROM idempotency_keys WHERE created_at < now() - make_interval(days => :days)")
 
@@ -53,13 +63,14 @@ async def sweep(ctx: Context) -> int:
 
 async def _tidy_up(session: AsyncSession, idempotency_days: int) -> int | None:
     """None when another worker is the sweeper just now."""
-    if not await session.scalar(ELECT, {"lock": SWEEPER_LOCK}):
+    if not await elected(session, SWEEPER_DUTY):
         return None
     mended: int = (await session.execute(FLAG_FORGOTTEN_LANES)).rowcount  # type: ignore[attr-defined]
     if mended:
         log.error("sweep.lanes_mended", lanes=mended)
         await notify(session, LANES, "")
     await session.execute(BURY_WORKERS)
+    await session.execute(FORGET_WAITS)
     await session.execute(FORGET_KEYS, {"days": idempotency_days})
     return mended
 

@@ -164,6 +164,7 @@ def upgrade() -> None:
                 "credential_invalid",
                 "lane_paused",
                 "backoff",
+                "storage_full",
                 "waiting_for_worker",
                 name="wait_reason",
                 native_enum=False,
@@ -173,7 +174,6 @@ def upgrade() -> None:
             nullable=True,
         ),
         sa.Column("probes", sa.Integer(), server_default=sa.text("0"), nullable=False),
-        sa.Column("refused", sa.Text(collation="C"), nullable=True),
         sa.Column("turn", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("paused_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("draining_at", sa.DateTime(timezone=True), nullable=True),
@@ -208,6 +208,7 @@ def upgrade() -> None:
                 "credential_invalid",
                 "lane_paused",
                 "backoff",
+                "storage_full",
                 "waiting_for_worker",
                 name="reason",
                 native_enum=False,
@@ -217,8 +218,17 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column("until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("blocked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("unblocked_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(["lane"], ["lanes.key"], name=op.f("lane_waits_lane_fkey")),
         sa.PrimaryKeyConstraint("id", name=op.f("lane_waits_pkey")),
+    )
+    op.create_index(
+        "lane_waits_blocked_idx",
+        "lane_waits",
+        ["lane"],
+        unique=False,
+        postgresql_where=sa.text("blocked_at IS NOT NULL AND unblocked_at IS NULL"),
     )
     op.create_index(
         "lane_waits_open_idx", "lane_waits", ["lane"], unique=True, postgresql_where=sa.text("until IS NULL")
@@ -277,6 +287,7 @@ def upgrade() -> None:
                 "credential_invalid",
                 "lane_paused",
                 "backoff",
+                "storage_full",
                 "waiting_for_worker",
                 name="wait_reason",
                 native_enum=False,
@@ -601,6 +612,11 @@ def downgrade() -> None:
     op.drop_table("runs")
     op.drop_index("lane_waits_past_idx", table_name="lane_waits")
     op.drop_index("lane_waits_open_idx", table_name="lane_waits", postgresql_where=sa.text("until IS NULL"))
+    op.drop_index(
+        "lane_waits_blocked_idx",
+        table_name="lane_waits",
+        postgresql_where=sa.text("blocked_at IS NOT NULL AND unblocked_at IS NULL"),
+    )
     op.drop_table("lane_waits")
     op.drop_index(op.f("lanes_workspace_idx"), table_name="lanes")
     op.drop_index("lanes_holder_idx", table_name="lanes", postgresql_where=sa.text("holder IS NOT NULL"))

@@ -12,6 +12,7 @@ from app.access.models import Credential, CredentialState, Priority, Workspace
 from app.access.vault import Vault
 from app.events.log import Event, EventType
 from app.exports.cancel import cancel
+from app.exports.forbidden import slot_refused
 from app.exports.models import Export, Phase, Run, Status
 from app.exports.runs import (
     HeldArchive,
@@ -23,7 +24,6 @@ from app.exports.runs import (
     free_slot,
     next_run,
     put_back,
-    slot_refused,
     submitted,
     try_again_later,
 )
@@ -214,7 +214,7 @@ async def test_a_refused_slot_keeps_place_and_attempt_and_lets_the_lane_wait(
     run = await started(sessions, lane)
     assert run is not None
     async with sessions.begin() as session:
-        await slot_refused(session, lane, run.id, lambda probes: 60 + probes)
+        await slot_refused(session, lane, run.id, lambda probes: 60 + probes, ask_another=True)
     assert await started(sessions, lane) is None
     assert await claimed(sessions, worker) == []
     async with sessions() as session:
@@ -234,7 +234,7 @@ async def test_probing_a_taken_slot_again_is_no_news_to_the_callers(
         run = await started(sessions, lane)
         assert run is not None
         async with sessions.begin() as session:
-            await slot_refused(session, lane, run.id, lambda _: 0)
+            await slot_refused(session, lane, run.id, lambda _: 0, ask_another=True)
         async with sessions() as session:
             seen = await session.get_one(Export, export.id)
             assert (seen.status, seen.started_at) == (Status.QUEUED, None)
@@ -429,7 +429,7 @@ async def test_a_reason_of_the_past_does_not_keep_new_work_waiting(
     second = await started(sessions, lane)
     assert second is not None
     async with sessions.begin() as session:
-        await slot_refused(session, lane, second.id, lambda _: 0)
+        await slot_refused(session, lane, second.id, lambda _: 0, ask_another=True)
     async with sessions.begin() as session:
         await cancel(session, blocked.id, actor="test", request_id=None)
     assert await started(sessions, lane) is None

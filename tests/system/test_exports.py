@@ -342,6 +342,19 @@ async def test_a_file_that_cannot_be_had_does_not_keep_others_waiting(service: S
     assert len(service.sandbox.journal(call=Call.FILE, workspace="1001")) <= asked + 1
 
 
+async def test_a_fetch_nobody_wants_any_more_is_stopped_at_once(service: Service) -> None:
+    service.sandbox.add_fault(Call.FILE, FaultKind.DELAY, delay=30)
+    service.worker()
+    export = await service.submit(resource())
+    await service.until_run(
+        export, lambda run: run.status is Status.ARCHIVING and not service.sandbox.faults()
+    )
+    async with service.sessions.begin() as session:
+        await cancel(session, export.id, actor="test", request_id=None)
+    await service.workers[0].said("archive.canceled")
+    assert not [path for path in service.settings.files_dir.rglob("*") if path.is_file()]
+
+
 async def test_a_no_to_the_archiver_is_final(service: Service) -> None:
     service.sandbox.add_fault(Call.FILE, FaultKind.STATUS, status=503)
     service.worker()

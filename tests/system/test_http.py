@@ -145,8 +145,14 @@ async def test_no_secret_is_in_any_log(service: Service, tool: httpx.AsyncClient
     await exported(tool)
     service.sandbox.revoke_token("service")
     sent = await tool.post("/v1/exports/resource", json=TASKS)
+    address = f"/v1/credentials/{tenant.credential}"
+
+    async def refused() -> bool | None:
+        return (await tool.get(address)).json()["state"] == "invalid" or None
+
+    await until(refused, 10, lambda: "the worker to find the token refused")
     service.sandbox.add_token("planted-token-3", "service")
-    replaced = await tool.put(f"/v1/credentials/{tenant.credential}", json={"token": "planted-token-3"})
+    replaced = await tool.put(address, json={"token": "planted-token-3"})
     assert replaced.status_code == 200
     assert (await ended(tool, sent.headers["Location"]))["status"] == "succeeded"
     logs = "".join(path.read_text() for path in service.folder.glob("*.log"))

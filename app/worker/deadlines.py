@@ -1,0 +1,44 @@
+"""What is due by the clock and not by an event: one worker looks for it every few seconds."""
+
+from collections.abc import Sequence
+
+import structlog
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.database.session import elected
+from app.exports.cancel import give_up_waiting
+from app.exports.models import Export, Status
+from app.exports.order import promote
+from app.ids import ExportId
+from app.lanes.blocked import tell_blocked
+from app.worker.context import Context
+
+# Any number that only we use.
+DEADLINES_DUTY = 0x61657864
+AT_ONCE = 1000
+
+OVERDUE = (
+    select(Export.id)
+    .where(Export.status == Status.QUEUED, Export.queue_until <= func.now())
+    .order_by(Export.queue_until)
+    .limit(AT_ONCE)
+)
+
+log = structlog.get_logger()
+
+
+async def keep_deadlines(ctx: Context) -> None:
+    """Let runs rise by waiting, fail exports whose `queue_ttl` is over, tell of blocked lanes."""
+    for export in await ctx.write(_due, ctx.settings.blocked_seconds, ctx.lease.worker):
+        await ctx.write(give_up_waiting, export, actor=ctx.lease.worker)
+
+
+async def _due(session: AsyncSession, blocked_seconds: float, worker: str) -> Sequence[ExportId]:
+    """Exports that have waited for too long; none when another worker looks just now."""
+    if not await elected(session, DEADLINES_DUTY):
+        return ()
+    if risen := await promote(session, AT_ONCE):
+        log.info("runs.promoted", runs=risen)
+    await tell_blocked(session, blocked_seconds, actor=worker)
+    return (await session.scalars(OVERDUE)).all()

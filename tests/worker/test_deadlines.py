@@ -1,0 +1,112 @@
+"""What is due by the clock: classes gained by waiting, ends of patience, lanes that are blocked."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from app.access.models import Priority
+from app.access.vault import Vault
+from app.clock import SystemClock
+from app.database.session import Database, elected
+from app.events.log import Event, EventType
+from app.exports.models import Export, Run, Status
+from app.ids import LaneKey
+from app.lanes.models import Lane, LaneWait, WaitReason
+from app.settings import Settings
+from app.worker.context import Context
+from app.worker.deadlines import DEADLINES_DUTY, keep_deadlines
+from app.worker.process import worker_context
+from tests.builders import Tenant, a_tenant, an_export
+
+Sessions = async_sessionmaker[AsyncSession]
+LANE = LaneKey("1001")
+
+
+@pytest.fixture
+async def ctx(settings: Settings, database: Database) -> AsyncIterator[Context]:
+    async with worker_context(settings, database, SystemClock()) as context:
+        yield context
+
+
+@pytest.fixture
+async def tenant(sessions: Sessions, vault: Vault) -> Tenant:
+    async with sessions.begin() as session:
+        return await a_tenant(session, vault)
+
+
+async def test_a_run_that_has_waited_rises(sessions: Sessions, tenant: Tenant, ctx: Context) -> None:
+    async with sessions.begin() as session:
+        old = await an_export(session, tenant, priority=Priority.LOW)
+        new = await an_export(session, tenant, priority=Priority.LOW)
+        await session.execute(
+            update(Run).where(Run.id == old.run).values(promotes_at=func.now() - timedelta(seconds=1))
+        )
+    await keep_deadlines(ctx)
+    async with sessions() as session:
+        ranks = [(await session.get_one(Run, export.run)).rank for export in (old, new)]
+    assert ranks == [Priority.NORMAL.rank, Priority.LOW.rank]
+
+
+async def test_an_export_that_has_waited_out_its_ttl_fails(
+    sessions: Sessions, tenant: Tenant, ctx: Context
+) -> None:
+    async with sessions.begin() as session:
+        late, patient = await an_export(session, tenant), await an_export(session, tenant)
+        late.queue_until = func.now() - timedelta(seconds=1)
+        patient.queue_until = func.now() + timedelta(hours=1)
+    await keep_deadlines(ctx)
+    async with sessions() as session:
+        failed, queued = [await session.get_one(Export, export.id) for export in (late, patient)]
+    assert (failed.status, queued.status) == (Status.FAILED, Status.QUEUED)
+    assert failed.error is not None
+    assert failed.error["code"] == "queue-ttl-exceeded"
+
+
+async def refused_for(sessions: Sessions, seconds: float) -> None:
+    async with sessions.begin() as session:
+        await session.execute(update(Lane).values(wait_reason=WaitReason.UPSTREAM_SLOT_BUSY))
+        await session.execute(update(LaneWait).values(since=func.now() - timedelta(seconds=seconds)))
+
+
+async def told(sessions: Sessions) -> list[EventType]:
+    async with sessions() as session:
+        events = await session.scalars(
+            select(Event.type).where(Event.lane == LANE, Event.export.is_(None)).order_by(Event.seq)
+        )
+        return list(events)
+
+
+async def test_a_blocked_lane_is_told_once_and_so_is_its_end(
+    sessions: Sessions, tenant: Tenant, ctx: Context
+) -> None:
+    async with sessions.begin() as session:
+        await an_export(session, tenant)
+    await refused_for(sessions, 600)
+    await keep_deadlines(ctx)
+    assert await told(sessions) == []
+    await refused_for(sessions, 1000)
+    await keep_deadlines(ctx)
+    await keep_deadlines(ctx)
+    assert await told(sessions) == ["lane.blocked"]
+    async with sessions.begin() as session:
+        await session.execute(update(Lane).values(wait_reason=None))
+    await keep_deadlines(ctx)
+    await keep_deadlines(ctx)
+    assert await told(sessions) == ["lane.blocked", "lane.unblocked"]
+
+
+async def test_one_worker_at_a_time_looks(sessions: Sessions, tenant: Tenant, ctx: Context) -> None:
+    async with sessions.begin() as session:
+        late = await an_export(session, tenant)
+        late.queue_until = func.now() - timedelta(seconds=1)
+    async with sessions.begin() as other:
+        assert await elected(other, DEADLINES_DUTY)
+        await keep_deadlines(ctx)
+        async with sessions() as session:
+            assert (await session.get_one(Export, late.id)).status is Status.QUEUED
+    await keep_deadlines(ctx)
+    async with sessions() as session:
+        assert (await session.get_one(Export, late.id)).status is Status.FAILED
