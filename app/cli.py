@@ -34,6 +34,7 @@ from app.database.migrate import at_head
 from app.database.migrate import migrate as migrate_database
 from app.database.session import Database, UnsupportedServer, open_database
 from app.demo import DemoFailed, run_demo
+from app.events.log import Cause
 from app.local import PartFailed, against, end_with_parent, running
 from app.logs import set_up_logs
 from app.main import create_app
@@ -152,7 +153,7 @@ def create_key(
 
     async def run() -> str:
         async with _migrated_database(settings) as database, database.sessions.begin() as session:
-            return (await create_client(session, spec, actor="cli"))[1]
+            return (await create_client(session, spec, Cause("cli")))[1]
 
     out.print(_run(run()), soft_wrap=True)
 
@@ -184,7 +185,7 @@ def revoke_key(name: Annotated[str, typer.Argument(help="As `keys list` shows it
             client = await client_by_name(session, name)
             if client is None:
                 raise Stop(f"There is no client named {name!r}.")
-            await revoke_client(session, client, actor="cli")
+            await revoke_client(session, client.id, Cause("cli"))
 
     _run(run())
 
@@ -241,7 +242,7 @@ async def _first_key(database: Database) -> str | None:
     async with database.sessions.begin() as session:
         if await any_client(session):
             return None
-        _, key = await create_client(session, OWNER, actor="cli")
+        _, key = await create_client(session, OWNER, Cause("cli"))
         return key
 
 

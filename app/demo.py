@@ -27,6 +27,7 @@ from app.access.clients import ClientSpec, create_client
 from app.access.models import Scope
 from app.database.migrate import migrate
 from app.database.session import open_database
+from app.events.log import Cause
 from app.local import against, running
 from app.sandbox import SERVICE_TOKEN
 from app.sandbox.control import SandboxControl
@@ -154,7 +155,7 @@ async def _database(data: Path) -> AsyncIterator[str]:
         await migrate(database.engine)
         async with database.sessions.begin() as session:
             _, key = await create_client(
-                session, ClientSpec(name="demo", scopes=(Scope.ADMIN,)), actor="demo"
+                session, ClientSpec(name="demo", scopes=(Scope.ADMIN,)), Cause("demo")
             )
         yield key
 

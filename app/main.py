@@ -6,7 +6,17 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 
-from app.api import artifacts, credentials, exports, health, problem_pages, workspaces
+from app.api import (
+    artifacts,
+    attention,
+    clients,
+    credentials,
+    exports,
+    health,
+    lanes,
+    problem_pages,
+    workspaces,
+)
 from app.api.body_limit import BodyLimitMiddleware
 from app.api.head import HeadMiddleware
 from app.api.openapi import DESCRIPTION, TAGS, describe_problems
@@ -15,6 +25,7 @@ from app.api.request_id import RequestIdMiddleware
 from app.api.services import Services
 
 MOST_BODY_BYTES = 1 << 20
+ROOMS = (exports, artifacts, workspaces, lanes, clients, credentials, attention, health, problem_pages)
 
 
 def create_app(services: Services | None = None) -> FastAPI:
@@ -29,8 +40,8 @@ def create_app(services: Services | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.services = services
-    for room in (exports, artifacts, workspaces, credentials, health, problem_pages):
-        app.include_router(room.router)
+    for rooms in ROOMS:
+        app.include_router(rooms.router)
     handle_problems(app)
     describe_problems(app)
     # The one added last is the first to see a request.

@@ -10,6 +10,7 @@ from app.artifacts import models as artifacts_models
 from app.database.base import Base
 from app.database.session import open_database
 from app.events import log as events_models
+from app.exports import attention as attention_models
 from app.exports import idempotency as idempotency_models
 from app.exports import models as exports_models
 from app.lanes import models as lanes_models
@@ -19,6 +20,7 @@ from app.settings import Settings
 TABLES = (
     access_models,
     artifacts_models,
+    attention_models,
     events_models,
     exports_models,
     idempotency_models,

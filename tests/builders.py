@@ -12,6 +12,7 @@ from app.access.clients import ClientSpec, GrantSpec, create_client
 from app.access.models import Client, Credential, CredentialState, Priority, Scope, Workspace
 from app.access.vault import Vault
 from app.artifacts.models import MEDIA_TYPE, Artifact, ArtifactState
+from app.events.log import Cause
 from app.exports.accept import Rules, Submission, accept
 from app.exports.models import Export
 from app.exports.requests import ResourceRequest, ResourceType
@@ -53,7 +54,7 @@ async def a_tenant(
             scopes=(Scope.ADMIN,),
             grants=(GrantSpec(highest_priority=Priority.URGENT),),
         ),
-        actor="test",
+        Cause("test"),
     )
     credential = Credential(
         id=new_credential_id(),

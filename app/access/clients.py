@@ -5,18 +5,21 @@ import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.models import ALL_WORKSPACES, Client, Grant, Kind, Priority, Scope
-from app.events.log import EventType, record
+from app.database.base import Json
+from app.events.log import Cause, EventType, audit
 from app.ids import ClientId, new_client_id
 from app.problems import Code, ProblemError
 
 PREFIX = "aex"
+MOST_INT, MOST_BIGINT = 2**31 - 1, 2**63 - 1
 LAST_USE_TO = timedelta(minutes=1)
 
 
@@ -30,6 +33,41 @@ class GrantSpec(BaseModel):
     )
     kinds: tuple[Kind, ...] = Field(tuple(Kind), min_length=1)
     highest_priority: Priority = Field(Priority.HIGH, description="The most urgent class it may ask for.")
+    max_queued: int | None = Field(
+        None, ge=1, le=MOST_INT, description="Exports it may have queued there at a time; null for no limit."
+    )
+
+
+def _one_for_each_workspace(grants: tuple[GrantSpec, ...]) -> tuple[GrantSpec, ...]:
+    if len({grant.workspace for grant in grants}) < len(grants):
+        raise PydanticCustomError("grants", "must name each workspace once")
+    return grants
+
+
+Name = Annotated[
+    str,
+    Field(
+        pattern=r"^[\w.-][\w. -]{0,98}[\w.-]$|^[\w.-]$",
+        description="1 to 100 letters, digits, dots, dashes and inner spaces.",
+        examples=["bi"],
+    ),
+]
+Scopes = Annotated[tuple[Scope, ...], Field(min_length=1, description="What its key may be used for.")]
+Grants = Annotated[
+    tuple[GrantSpec, ...],
+    Field(
+        max_length=1000, description="Where it may export; a grant that names the workspace goes before `*`."
+    ),
+    AfterValidator(_one_for_each_workspace),
+]
+MaxQueued = Annotated[
+    int | None,
+    Field(ge=1, le=MOST_INT, description="Exports it may have queued at a time; null for no limit."),
+]
+MaxStoredBytes = Annotated[
+    int | None,
+    Field(ge=1, le=MOST_BIGINT, description="Bytes its files may take up here; null for no limit."),
+]
 
 
 class ClientSpec(BaseModel):
@@ -37,60 +75,97 @@ class ClientSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(
-        pattern=r"^[\w.-][\w. -]{0,98}[\w.-]$|^[\w.-]$",
-        description="1 to 100 letters, digits, dots, dashes and inner spaces.",
-        examples=["bi"],
-    )
-    scopes: tuple[Scope, ...] = Field(min_length=1)
-    grants: tuple[GrantSpec, ...] = (GrantSpec(),)
-
-    @field_validator("grants")
-    @classmethod
-    def _one_for_each_workspace(cls, grants: tuple[GrantSpec, ...]) -> tuple[GrantSpec, ...]:
-        if len({grant.workspace for grant in grants}) < len(grants):
-            raise PydanticCustomError("grants", "must name each workspace once")
-        return grants
+    name: Name
+    scopes: Scopes
+    grants: Grants = (GrantSpec(),)
+    max_queued: MaxQueued = None
+    max_stored_bytes: MaxStoredBytes = None
 
 
-async def create_client(session: AsyncSession, spec: ClientSpec, *, actor: str) -> tuple[Client, str]:
+class ClientChanges(BaseModel):
+    """What is to be changed of a client; what is left out stays (RFC 7396)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    # By factories, which the schema does not show: there are no defaults, what is left out stays.
+    name: Name = Field(default_factory=str)
+    scopes: Scopes = Field(default_factory=tuple)
+    grants: Grants = Field(default_factory=tuple)
+    max_queued: MaxQueued = Field(default_factory=lambda: None)
+    max_stored_bytes: MaxStoredBytes = Field(default_factory=lambda: None)
+
+
+async def create_client(session: AsyncSession, spec: ClientSpec, cause: Cause) -> tuple[Client, str]:
     """Enter a client; returns it and its key, never seen again.
 
     Raises `ProblemError` `conflict` when there is a client of that name.
     """
-    client_id = new_client_id()
-    secret = secrets.token_urlsafe(32)
     client = Client(
-        id=client_id,
+        id=new_client_id(),
         name=spec.name,
-        key_hash=_hash(secret),
         scopes=[str(scope) for scope in spec.scopes],
-        grants=[
-            Grant(
-                workspace=grant.workspace,
-                kinds=[str(kind) for kind in grant.kinds],
-                highest_priority=grant.highest_priority,
-            )
-            for grant in spec.grants
-        ],
+        grants=[_grant(grant) for grant in spec.grants],
+        max_queued=spec.max_queued,
+        max_stored_bytes=spec.max_stored_bytes,
     )
-    if await client_by_name(session, spec.name):
-        raise ProblemError(Code.CONFLICT, f"There is a client named {spec.name!r} already.")
+    key = _new_key(client)
+    await _check_name(session, spec.name)
     session.add(client)
     await session.flush()
-    await record(
-        session, EventType.CLIENT_CREATED, actor=actor, data={"client": client_id, "name": spec.name}
+    await session.refresh(client)
+    await _audit(session, EventType.CLIENT_CREATED, client, cause, spec.model_dump(mode="json"))
+    return client, key
+
+
+async def change_client(
+    session: AsyncSession, client_id: ClientId, changes: ClientChanges, cause: Cause
+) -> Client:
+    """Change what is given. Raises `ProblemError`: `not-found`, `conflict` for a name that is taken."""
+    client = await client_by_id(session, client_id, lock=True)
+    given = changes.model_dump(exclude_unset=True)
+    if changes.name and changes.name != client.name:
+        await _check_name(session, changes.name)
+    for name in given.keys() - {"grants"}:
+        setattr(client, name, [*given[name]] if name == "scopes" else given[name])
+    if "grants" in given:
+        client.grants.clear()
+        await session.flush()
+        client.grants.extend(_grant(grant) for grant in changes.grants)
+    await session.flush()
+    await _audit(
+        session,
+        EventType.CLIENT_CHANGED,
+        client,
+        cause,
+        changes.model_dump(mode="json", exclude_unset=True),
     )
-    return client, f"{PREFIX}_{client_id.removeprefix('cli_')}_{secret}"
+    return client
 
 
-async def revoke_client(session: AsyncSession, client: Client, *, actor: str) -> None:
-    """Let its key open nothing from now on; what it has asked for goes on."""
+async def replace_key(session: AsyncSession, client_id: ClientId, cause: Cause) -> tuple[Client, str]:
+    """Give a client another key; the old one opens nothing from now on. A revoked client is let in again."""
+    client = await client_by_id(session, client_id, lock=True)
+    key, client.revoked_at = _new_key(client), None
+    await session.flush()
+    await _audit(session, EventType.CLIENT_KEY_REPLACED, client, cause, {})
+    return client, key
+
+
+async def revoke_client(session: AsyncSession, client_id: ClientId, cause: Cause) -> None:
+    """Let its key open nothing from now on; what it has asked for goes on. Raises `ProblemError`."""
+    client = await client_by_id(session, client_id, lock=True)
     if client.revoked_at is None:
         client.revoked_at = func.now()
         await session.flush()
-        facts = {"client": client.id, "name": client.name}
-        await record(session, EventType.CLIENT_REVOKED, actor=actor, data=facts)
+        await _audit(session, EventType.CLIENT_REVOKED, client, cause, {})
+
+
+async def client_by_id(session: AsyncSession, client_id: ClientId, *, lock: bool = False) -> Client:
+    """The client, revoked or not. Raises `ProblemError` `not-found`."""
+    client = await session.get(Client, client_id, with_for_update=lock or None)
+    if client is None:
+        raise ProblemError(Code.NOT_FOUND, f"There is no client {client_id}.")
+    return client
 
 
 async def client_by_name(session: AsyncSession, name: str) -> Client | None:
@@ -131,6 +206,30 @@ async def note_use(session: AsyncSession, client: Client) -> None:
 async def any_client(session: AsyncSession) -> bool:
     """Whether there is a client at all."""
     return await session.scalar(select(Client.id).limit(1)) is not None
+
+
+def _new_key(client: Client) -> str:
+    secret = secrets.token_urlsafe(32)
+    client.key_hash = _hash(secret)
+    return f"{PREFIX}_{client.id.removeprefix('cli_')}_{secret}"
+
+
+def _grant(spec: GrantSpec) -> Grant:
+    return Grant(
+        workspace=spec.workspace,
+        kinds=[str(kind) for kind in spec.kinds],
+        highest_priority=spec.highest_priority,
+        max_queued=spec.max_queued,
+    )
+
+
+async def _check_name(session: AsyncSession, name: str) -> None:
+    if await client_by_name(session, name):
+        raise ProblemError(Code.CONFLICT, f"There is a client named {name!r} already.")
+
+
+async def _audit(session: AsyncSession, kind: EventType, client: Client, cause: Cause, data: Json) -> None:
+    await audit(session, kind, cause, data={"client": client.id, "name": client.name, **data})
 
 
 def _hash(secret: str) -> bytes:

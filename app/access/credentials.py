@@ -22,7 +22,7 @@ from app.asana.errors import (
     Refused,
 )
 from app.asana.schemas import User
-from app.events.log import EventType, record
+from app.events.log import Cause, EventType, audit
 from app.ids import CredentialId, new_credential_id
 from app.lanes.notifications import CREDENTIALS, LANES, notify
 from app.problems import Code, ProblemError
@@ -46,7 +46,7 @@ WAKE_LANES = text("""
 
 
 async def register_credential(
-    sessions: Sessions, vault: Vault, asana: AsanaClient, name: str, token: SecretStr, *, actor: str
+    sessions: Sessions, vault: Vault, asana: AsanaClient, name: str, token: SecretStr, cause: Cause
 ) -> Credential:
     """Keep a new token under a name. Raises `ProblemError` when Asana refuses it or the name is taken."""
     user = await _owner(asana, token)
@@ -57,10 +57,10 @@ async def register_credential(
             session.add(credential)
             await session.flush()
             await session.refresh(credential)
-            await record(
+            await audit(
                 session,
                 EventType.CREDENTIAL_REGISTERED,
-                actor=actor,
+                cause,
                 credential=credential.id,
                 data=_public(user),
             )
@@ -75,8 +75,7 @@ async def replace_token(
     asana: AsanaClient,
     credential_id: CredentialId,
     token: SecretStr,
-    *,
-    actor: str,
+    cause: Cause,
 ) -> Credential:
     """Keep another token in a credential; runs that waited for it go on. Raises `ProblemError`."""
     async with sessions() as session:
@@ -93,10 +92,10 @@ async def replace_token(
         await notify(session, CREDENTIALS, credential_id)
         await notify(session, LANES, "")
         await session.refresh(credential)
-        await record(
+        await audit(
             session,
             EventType.CREDENTIAL_REGISTERED,
-            actor=actor,
+            cause,
             credential=credential_id,
             data=_public(user),
         )
@@ -123,7 +122,7 @@ async def check_keys(session: AsyncSession, vault: Vault) -> None:
 
 
 async def register_workspace(
-    sessions: Sessions, vault: Vault, asana: AsanaClient, gid: str, credential_id: CredentialId, *, actor: str
+    sessions: Sessions, vault: Vault, asana: AsanaClient, gid: str, credential_id: CredentialId, cause: Cause
 ) -> tuple[Workspace, bool]:
     """Let a credential open a workspace; tells whether it is new. Raises `ProblemError`."""
     async with sessions() as session:
@@ -137,17 +136,26 @@ async def register_workspace(
             workspace = Workspace(gid=gid, name=found.name, credential=credential_id)
             session.add(workspace)
         else:
-            workspace.name, workspace.credential, workspace.updated_at = found.name, credential_id, func.now()
+            is_new = workspace.removed_at is not None
+            workspace.name, workspace.credential = found.name, credential_id
+            workspace.updated_at, workspace.removed_at = func.now(), None
         await session.flush()
         await session.refresh(workspace)
-        await record(
+        await audit(
             session,
             EventType.WORKSPACE_REGISTERED,
-            actor=actor,
+            cause,
             credential=credential_id,
             data={"workspace": gid, "new": is_new},
         )
     return workspace, is_new
+
+
+async def remove_workspace(session: AsyncSession, client: Client, gid: str, cause: Cause) -> None:
+    """Accept nothing for it from now on; what is queued runs. Raises `ProblemError`."""
+    workspace = await workspace_by_gid(session, client, gid)
+    workspace.removed_at = func.now()
+    await audit(session, EventType.WORKSPACE_REMOVED, cause, data={"workspace": gid})
 
 
 async def workspaces_of(session: AsyncSession, client: Client) -> Sequence[Workspace]:
@@ -166,7 +174,7 @@ async def workspace_by_gid(session: AsyncSession, client: Client, gid: str) -> W
 def _granted(client: Client) -> Select[Workspace]:
     everything = client.may(Scope.ADMIN) or ALL_WORKSPACES in client.workspaces
     granted = true() if everything else Workspace.gid.in_(client.workspaces)
-    return select(Workspace).where(granted)
+    return select(Workspace).where(granted, Workspace.removed_at.is_(None))
 
 
 async def _owner(asana: AsanaClient, token: SecretStr) -> User:

@@ -119,7 +119,7 @@ class Credential(Base):
 
 
 class Workspace(Base):
-    """An Asana workspace and the credential that exports it."""
+    """An Asana workspace and the credential that exports it; a removed one takes no exports."""
 
     __tablename__ = "workspaces"
 
@@ -128,3 +128,4 @@ class Workspace(Base):
     credential: Mapped[CredentialId] = mapped_column(ForeignKey("credentials.id"), index=True)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    removed_at: Mapped[datetime | None]

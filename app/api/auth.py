@@ -2,16 +2,21 @@
 
 from typing import Annotated
 
-from fastapi import Depends
+from fastapi import Depends, Query
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import Field
 
 from app.access.clients import client_by_key, note_use
 from app.access.models import Client, Scope
+from app.api.request_id import request_id
 from app.api.services import ServicesOf
+from app.events.log import Cause
 from app.problems import Code, ProblemError
 
 bearer = HTTPBearer(
-    auto_error=False, scheme_name="apiKey", description="An API key, made by `asana-exports keys create`."
+    auto_error=False,
+    scheme_name="apiKey",
+    description="An API key, made by `asana-exports keys create` or `POST /v1/clients`.",
 )
 
 
@@ -29,6 +34,23 @@ async def authenticated(
     return client
 
 
+Note = Annotated[
+    str | None,
+    Field(
+        max_length=500,
+        pattern=r"^[^\x00]*$",
+        description="Why; kept in the event log.",
+        examples=["asked for by the owner"],
+    ),
+]
+NoteQuery = Annotated[Note, Query()]
+
+
+def cause_of(client: Client, note: str | None = None) -> Cause:
+    """What the event log is to say of an administrator's act."""
+    return Cause(client.actor, request_id(), note)
+
+
 class Requires:
     """Admits clients whose key has a scope."""
 
@@ -44,4 +66,5 @@ class Requires:
 ExportsWriter = Annotated[Client, Depends(Requires(Scope.EXPORTS_WRITE))]
 ExportsReader = Annotated[Client, Depends(Requires(Scope.EXPORTS_READ))]
 ArtifactsReader = Annotated[Client, Depends(Requires(Scope.ARTIFACTS_READ))]
+LanesAdmin = Annotated[Client, Depends(Requires(Scope.LANES_ADMIN))]
 Admin = Annotated[Client, Depends(Requires(Scope.ADMIN))]

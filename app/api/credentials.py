@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from app.access.credentials import all_credentials, credential_by_id, register_credential, replace_token
 from app.access.models import Credential, CredentialState
-from app.api.auth import Admin
+from app.api.auth import Admin, Note, cause_of
 from app.api.ids import CredentialIdPath
 from app.api.problems import ON_BODY, ON_CALL, problems
 from app.api.services import ServicesOf
@@ -50,6 +50,7 @@ class CredentialCreate(BaseModel):
         examples=["service account of Example Ltd"]
     )
     token: Token
+    note: Note = None
 
 
 class TokenReplace(BaseModel):
@@ -58,6 +59,7 @@ class TokenReplace(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     token: Token
+    note: Note = None
 
 
 class CredentialOut(BaseModel):
@@ -96,7 +98,7 @@ async def create_credential(
 ) -> CredentialOut:
     """Store a token, once Asana has told whose it is."""
     credential = await register_credential(
-        services.sessions, services.vault, services.asana, body.name, body.token, actor=client.actor
+        services.sessions, services.vault, services.asana, body.name, body.token, cause_of(client, body.note)
     )
     response.headers["Location"] = f"/v1/credentials/{credential.id}"
     return CredentialOut.of(credential)
@@ -113,7 +115,7 @@ async def replace_credential_token(
         services.asana,
         credential_id,
         body.token,
-        actor=client.actor,
+        cause_of(client, body.note),
     )
     return CredentialOut.of(credential)
 

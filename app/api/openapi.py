@@ -16,7 +16,13 @@ TAGS = [
     {"name": "exports", "description": "One request each, and its outcome: ask for them and follow them."},
     {"name": "artifacts", "description": "The verified files of succeeded exports."},
     {"name": "workspaces", "description": "The workspaces that can be exported, each with its credential."},
+    {"name": "lanes", "description": "A workspace's queue and its one slot at Asana."},
+    {
+        "name": "clients",
+        "description": "Internal callers, their keys, grants and quotas, for administrators.",
+    },
     {"name": "credentials", "description": "Asana tokens, write-only, for administrators."},
+    {"name": "attention", "description": "What an administrator should look at."},
     {"name": "health", "description": "For load balancers and orchestrators."},
     {"name": "problems", "description": "What each problem code means, for people."},
 ]

@@ -6,9 +6,9 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Response, status
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.access.credentials import register_workspace, workspace_by_gid, workspaces_of
+from app.access.credentials import register_workspace, remove_workspace, workspace_by_gid, workspaces_of
 from app.access.models import Workspace
-from app.api.auth import Admin, ExportsReader
+from app.api.auth import Admin, ExportsReader, Note, NoteQuery, cause_of
 from app.api.problems import ON_BODY, ON_CALL, problems
 from app.api.services import ServicesOf
 from app.exports.requests import GID
@@ -29,6 +29,7 @@ class WorkspacePut(BaseModel):
     credential: str = Field(
         pattern=r"^cred_[0-9a-f]{32}$", examples=["cred_01997d3c5b7d7e3f8a1b2c3d4e5f6074"]
     )
+    note: Note = None
 
 
 class WorkspaceOut(BaseModel):
@@ -72,7 +73,7 @@ async def put_workspace(
         services.asana,
         gid,
         CredentialId(body.credential),
-        actor=client.actor,
+        cause_of(client, body.note),
     )
     if is_new:
         response.status_code = status.HTTP_201_CREATED
@@ -92,3 +93,12 @@ async def get_workspace(gid: WorkspaceGid, client: ExportsReader, services: Serv
     """One workspace."""
     async with services.sessions() as session:
         return WorkspaceOut.of(await workspace_by_gid(session, client, gid))
+
+
+@router.delete("/{gid}", status_code=status.HTTP_204_NO_CONTENT, responses=problems(*ON_CALL))
+async def delete_workspace(
+    gid: WorkspaceGid, client: Admin, services: ServicesOf, note: NoteQuery = None
+) -> None:
+    """Accept no exports of it any more. What is queued runs, and all there is stays to be seen."""
+    async with services.sessions.begin() as session:
+        await remove_workspace(session, client, gid, cause_of(client, note))

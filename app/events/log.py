@@ -1,5 +1,6 @@
 """The event log: what happened, written in the transaction in which it happened, and never changed."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
@@ -32,6 +33,15 @@ class EventType(StrEnum):
     CLIENT_KEY_REPLACED = "client.key_replaced"
     CLIENT_REVOKED = "client.revoked"
     ATTENTION_ACKNOWLEDGED = "attention.acknowledged"
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Who makes something happen, in which request, and what is noted to it."""
+
+    actor: str
+    request_id: str | None = None
+    note: str | None = None
 
 
 class Event(Base):
@@ -85,3 +95,24 @@ async def record(
         "data": data or {},
     }
     await session.execute(INSERT, event)
+
+
+async def audit(
+    session: AsyncSession,
+    kind: EventType,
+    cause: Cause,
+    *,
+    lane: LaneKey | None = None,
+    credential: CredentialId | None = None,
+    data: Json,
+) -> None:
+    """Write what an administrator did into the caller's transaction, with the note given to it."""
+    await record(
+        session,
+        kind,
+        actor=cause.actor,
+        request_id=cause.request_id,
+        lane=lane,
+        credential=credential,
+        data=data | ({"note": cause.note} if cause.note else {}),
+    )

@@ -11,7 +11,7 @@ from app.database.base import BigInt
 from app.events.log import EventType, record
 from app.exports.models import Export, Run, Status
 from app.exports.order import CLASS_LASTS, place_for, stand
-from app.exports.quotas import Limits, check_quotas
+from app.exports.quotas import RETRY_AFTER, Limits, check_quotas
 from app.exports.requests import ExportRequest
 from app.exports.sharing import fingerprint, joinable, members
 from app.exports.states import join
@@ -59,7 +59,7 @@ ADMISSION = (
     select(Workspace, Credential, Lane.draining_at)
     .join(Credential, Credential.id == Workspace.credential)
     .outerjoin(Lane, Lane.key == bindparam("lane"))
-    .where(Workspace.gid == bindparam("gid"))
+    .where(Workspace.gid == bindparam("gid"), Workspace.removed_at.is_(None))
     .execution_options(populate_existing=True)
 )
 
@@ -107,7 +107,9 @@ async def admit(session: AsyncSession, client: Client, wanted: Submission, scope
         raise ProblemError(Code.VALIDATION_FAILED, "The request has 1 fault.", (fault,))
     if known.draining_at:
         raise ProblemError(
-            Code.LANE_DRAINING, f"The lane of workspace {request.workspace} takes no new exports."
+            Code.LANE_DRAINING,
+            f"The lane of workspace {request.workspace} takes no new exports.",
+            retry_after=RETRY_AFTER,
         )
     same = fingerprint(request.kind, request.workspace, request.canonical(), known.Credential)
     return Admitted(known.Workspace, known.Credential, grant, lane, same)

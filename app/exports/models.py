@@ -118,6 +118,7 @@ class Run(Base):
         Index("runs_sharing_idx", "fingerprint", "id"),
         Index("runs_credential_idx", "credential", "lane", postgresql_where=text("status = 'queued'")),
         Index("runs_archiving_idx", "id", postgresql_where=text("status = 'archiving'")),
+        Index("runs_failed_idx", "finished_at", postgresql_where=text("status = 'failed'")),
         Index("runs_archiver_idx", "archiver", postgresql_where=text("archiver IS NOT NULL")),
         *(
             Index(

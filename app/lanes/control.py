@@ -3,7 +3,7 @@
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.events.log import EventType, record
+from app.events.log import Cause, EventType, audit
 from app.ids import LaneKey
 from app.lanes.enqueue import enter_lane
 from app.lanes.notifications import LANES, notify
@@ -17,21 +17,19 @@ RESUME = text("""
 """)
 
 
-async def pause(session: AsyncSession, key: LaneKey, workspace: str, *, actor: str, note: str | None) -> None:
+async def pause(session: AsyncSession, key: LaneKey, workspace: str, cause: Cause) -> None:
     """Start nothing from now on; what is in progress at Asana is brought to its end."""
-    await _changed(session, key, workspace, PAUSE, EventType.LANE_PAUSED, actor, note)
+    await _changed(session, key, workspace, PAUSE, EventType.LANE_PAUSED, cause)
 
 
-async def drain(session: AsyncSession, key: LaneKey, workspace: str, *, actor: str, note: str | None) -> None:
+async def drain(session: AsyncSession, key: LaneKey, workspace: str, cause: Cause) -> None:
     """Accept nothing from now on; what is queued runs."""
-    await _changed(session, key, workspace, DRAIN, EventType.LANE_DRAINING, actor, note)
+    await _changed(session, key, workspace, DRAIN, EventType.LANE_DRAINING, cause)
 
 
-async def resume(
-    session: AsyncSession, key: LaneKey, workspace: str, *, actor: str, note: str | None
-) -> None:
+async def resume(session: AsyncSession, key: LaneKey, workspace: str, cause: Cause) -> None:
     """End a pause and a drain; a lane that waits for something else tries again at once."""
-    if await _changed(session, key, workspace, RESUME, EventType.LANE_RESUMED, actor, note):
+    if await _changed(session, key, workspace, RESUME, EventType.LANE_RESUMED, cause):
         await notify(session, LANES, key)
 
 
@@ -41,12 +39,11 @@ async def _changed(
     workspace: str,
     change: TextClause,
     event: EventType,
-    actor: str,
-    note: str | None,
+    cause: Cause,
 ) -> bool:
     """Asked for what is so already, nothing happens."""
     await enter_lane(session, key, workspace)
     changed = bool((await session.execute(change, {"key": key})).rowcount)  # type: ignore[attr-defined]
     if changed:
-        await record(session, event, actor=actor, lane=key, data={"workspace": workspace, "note": note})
+        await audit(session, event, cause, lane=key, data={"workspace": workspace})
     return changed

@@ -39,6 +39,14 @@ END $$
 
 def upgrade() -> None:
     op.create_table(
+        "acknowledgements",
+        sa.Column("item", sa.Text(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("by", sa.Text(), nullable=False),
+        sa.Column("note", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("item", name=op.f("acknowledgements_pkey")),
+    )
+    op.create_table(
         "clients",
         sa.Column("id", sa.Text(collation="C"), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
@@ -141,6 +149,7 @@ def upgrade() -> None:
         sa.Column("credential", sa.Text(collation="C"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("removed_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(["credential"], ["credentials.id"], name=op.f("workspaces_credential_fkey")),
         sa.PrimaryKeyConstraint("gid", name=op.f("workspaces_pkey")),
     )
@@ -355,6 +364,13 @@ def upgrade() -> None:
         ["credential", "lane"],
         unique=False,
         postgresql_where=sa.text("status = 'queued'"),
+    )
+    op.create_index(
+        "runs_failed_idx",
+        "runs",
+        ["finished_at"],
+        unique=False,
+        postgresql_where=sa.text("status = 'failed'"),
     )
     op.create_index(
         "runs_one_live_per_lane_idx",
@@ -606,6 +622,7 @@ def downgrade() -> None:
         table_name="runs",
         postgresql_where=sa.text("status IN ('running', 'canceling')"),
     )
+    op.drop_index("runs_failed_idx", table_name="runs", postgresql_where=sa.text("status = 'failed'"))
     op.drop_index("runs_credential_idx", table_name="runs", postgresql_where=sa.text("status = 'queued'"))
     op.drop_index("runs_archiving_idx", table_name="runs", postgresql_where=sa.text("status = 'archiving'"))
     op.drop_index("runs_archiver_idx", table_name="runs", postgresql_where=sa.text("archiver IS NOT NULL"))
@@ -632,5 +649,6 @@ def downgrade() -> None:
     op.drop_table("events")
     op.drop_table("credentials")
     op.drop_table("clients")
+    op.drop_table("acknowledgements")
     op.execute("DROP FUNCTION refuse_change")
     op.execute("DROP FUNCTION note_lane_wait")

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.access.clients import ClientSpec, GrantSpec, client_by_key, create_client
 from app.access.models import Kind, Priority, Scope
 from app.access.vault import Vault, VaultError, open_vault
+from app.events.log import Cause
 from app.settings import Settings
 from tests.conftest import a_secret_key
 
@@ -53,7 +54,7 @@ def test_a_malformed_key_is_refused() -> None:
 async def test_a_key_opens_for_its_client_until_revoked(sessions: Sessions) -> None:
     async with sessions.begin() as session:
         client, key = await create_client(
-            session, ClientSpec(name="bi", scopes=(Scope.EXPORTS_READ,)), actor="test"
+            session, ClientSpec(name="bi", scopes=(Scope.EXPORTS_READ,)), Cause("test")
         )
         stored = await session.scalar(text("SELECT encode(key_hash, 'escape') FROM clients"))
         assert key.rsplit("_", 1)[-1] not in stored
@@ -72,7 +73,7 @@ async def test_a_grant_that_names_the_workspace_goes_before_one_for_all(sessions
     async with sessions.begin() as session:
         grants = [GrantSpec(workspace=gid, kinds=(Kind.RESOURCE,)) for gid in ("*", "1001")]
         client, _ = await create_client(
-            session, ClientSpec(name="bi", scopes=(Scope.EXPORTS_WRITE,), grants=tuple(grants)), actor="test"
+            session, ClientSpec(name="bi", scopes=(Scope.EXPORTS_WRITE,), grants=tuple(grants)), Cause("test")
         )
         client.grants[0].highest_priority = Priority.LOW
         named = client.grant_for("1001", Kind.RESOURCE)

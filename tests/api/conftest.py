@@ -16,6 +16,7 @@ from app.access.models import Priority, Scope
 from app.access.vault import Vault
 from app.api.services import Services, open_services
 from app.cli import ApiServer, listening
+from app.events.log import Cause
 from app.main import create_app
 from app.sandbox.control import SandboxControl
 from app.settings import Settings
@@ -62,7 +63,7 @@ class Api:
         self.callers += 1
         spec = ClientSpec(name=f"caller {self.callers}", scopes=scopes or TOOL, grants=tuple(grants))
         async with self.sessions.begin() as session:
-            _, key = await create_client(session, spec, actor="test")
+            _, key = await create_client(session, spec, Cause("test"))
         return await self.with_key(key)
 
     async def admin(self) -> httpx.AsyncClient:

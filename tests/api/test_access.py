@@ -1,16 +1,20 @@
 """Who may call what: every route of the application against every kind of key."""
 
 import re
+from itertools import product
+from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy import text
 
-from app.access.models import Scope
+from app.access.clients import GrantSpec
+from app.access.models import Kind, Priority, Scope
 from app.main import create_app
-from tests.api.conftest import TASKS, Api
+from tests.api.conftest import PROJECT, TASKS, Api
 
-WRITE, READ, FILES, ADMIN = Scope.EXPORTS_WRITE, Scope.EXPORTS_READ, Scope.ARTIFACTS_READ, Scope.ADMIN
+WRITE, READ, FILES = Scope.EXPORTS_WRITE, Scope.EXPORTS_READ, Scope.ARTIFACTS_READ
+LANES, ADMIN = Scope.LANES_ADMIN, Scope.ADMIN
 # The scope each route needs; None for none. A route that is not here fails the tests.
 NEEDS: dict[str, Scope | None] = {
     "POST /v1/exports/resource": WRITE,
@@ -25,6 +29,19 @@ NEEDS: dict[str, Scope | None] = {
     "GET /v1/workspaces": READ,
     "GET /v1/workspaces/{gid}": READ,
     "PUT /v1/workspaces/{gid}": ADMIN,
+    "DELETE /v1/workspaces/{gid}": ADMIN,
+    "GET /v1/workspaces/{gid}/lane": READ,
+    "POST /v1/workspaces/{gid}/lane/pause": LANES,
+    "POST /v1/workspaces/{gid}/lane/drain": LANES,
+    "POST /v1/workspaces/{gid}/lane/resume": LANES,
+    "GET /v1/attention": LANES,
+    "POST /v1/attention/{item_id}/acknowledge": LANES,
+    "POST /v1/clients": ADMIN,
+    "GET /v1/clients": ADMIN,
+    "GET /v1/clients/{client_id}": ADMIN,
+    "PATCH /v1/clients/{client_id}": ADMIN,
+    "DELETE /v1/clients/{client_id}": ADMIN,
+    "POST /v1/clients/{client_id}/key": ADMIN,
     "POST /v1/credentials": ADMIN,
     "GET /v1/credentials": ADMIN,
     "GET /v1/credentials/{credential_id}": ADMIN,
@@ -66,6 +83,74 @@ async def test_a_route_opens_to_its_scope_and_to_administrators_alone(
         assert response.status_code not in {401, 403}
     else:
         assert (response.status_code, response.json()["code"]) == (403, "scope-missing")
+
+
+# What each route says that is about a workspace the client has no grant for, though all else is right.
+NO_GRANT = [GrantSpec(workspace="1002")]
+WRONG_KIND = [GrantSpec(workspace="1001", kinds=(Kind.GRAPH,)), GrantSpec(workspace="1002")]
+ABOUT_A_WORKSPACE: dict[str, dict[str, Any] | None] = {
+    "POST /v1/exports/resource": TASKS,
+    "POST /v1/exports/graph": PROJECT,
+    "POST /v1/exports/plan": TASKS,
+    "GET /v1/workspaces/{gid}": None,
+    "GET /v1/workspaces/{gid}/lane": None,
+    "POST /v1/workspaces/{gid}/lane/pause": {},
+    "POST /v1/workspaces/{gid}/lane/drain": {},
+    "POST /v1/workspaces/{gid}/lane/resume": {},
+}
+
+
+def test_every_route_that_names_a_workspace_has_its_place_in_the_matrix_of_grants() -> None:
+    named = {route for route, scope in GUARDED.items() if "{gid}" in route and scope is not ADMIN}
+    assert named <= set(ABOUT_A_WORKSPACE)
+
+
+@pytest.mark.parametrize("route", ABOUT_A_WORKSPACE)
+async def test_what_is_not_granted_does_not_exist(api: Api, route: str) -> None:
+    method, path = route.replace("{gid}", "1001").split(" ")
+    scope, body = GUARDED[route], ABOUT_A_WORKSPACE[route]
+    stranger = await api.caller(scope, grants=NO_GRANT)
+    known = await api.caller(scope, grants=[GrantSpec(workspace="1001")])
+    refused = await stranger.request(method, path, json=body)
+    assert (refused.status_code, refused.json()["code"]) == (404, "not-found")
+    unknown = await known.request(method, path.replace("1001", "7777"), json=elsewhere(body))
+    assert unknown.status_code == 404
+    assert unknown.json()["detail"].replace("7777", "1001") == refused.json()["detail"]
+    assert (await known.request(method, path, json=body)).status_code in {200, 202}
+
+
+def elsewhere(body: dict[str, Any] | None) -> dict[str, Any] | None:
+    return body | {"workspace": "7777"} if body else body
+
+
+async def test_a_grant_is_for_kinds_too(api: Api) -> None:
+    caller = await api.caller(WRITE, grants=WRONG_KIND)
+    assert (await caller.post("/v1/exports/resource", json=TASKS)).status_code == 404
+    assert (await caller.post("/v1/exports/graph", json=PROJECT)).status_code == 202
+
+
+@pytest.mark.parametrize(("highest", "asked"), [*product(Priority, Priority)])
+async def test_a_grant_caps_the_priority(api: Api, highest: Priority, asked: Priority) -> None:
+    caller = await api.caller(WRITE, grants=[GrantSpec(workspace="1001", highest_priority=highest)])
+    answer = await caller.post("/v1/exports/resource", json=TASKS | {"priority": asked})
+    assert answer.status_code == (202 if asked.rank >= highest.rank else 422)
+
+
+async def test_the_lists_hold_what_is_granted(api: Api) -> None:
+    for grants, seen in (([GrantSpec(workspace="1001")], ["1001"]), (NO_GRANT, []), ([], [])):
+        caller = await api.caller(READ, grants=grants)
+        listed = (await caller.get("/v1/workspaces")).json()["items"]
+        assert [workspace["gid"] for workspace in listed] == seen
+
+
+async def test_others_exports_do_not_exist(api: Api, caller: httpx.AsyncClient) -> None:
+    mine = (await caller.post("/v1/exports/resource", json=TASKS)).json()["id"]
+    other = await api.caller()
+    for route in NEEDS:
+        if "{export_id}" in route:
+            method, path = route.replace("{export_id}", mine).split(" ")
+            assert (await other.request(method, path)).status_code == 404
+    assert (await other.get("/v1/exports")).json()["items"] == []
 
 
 async def test_a_revoked_key_is_refused_at_once(api: Api, caller: httpx.AsyncClient) -> None:

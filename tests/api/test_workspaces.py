@@ -4,7 +4,7 @@ import httpx
 
 from app.access.clients import GrantSpec
 from app.sandbox.control import SandboxControl
-from tests.api.conftest import Api
+from tests.api.conftest import TASKS, Api
 
 
 async def test_a_workspace_is_registered_once_asana_has_shown_it(api: Api, admin: httpx.AsyncClient) -> None:
@@ -54,3 +54,17 @@ async def test_callers_see_the_workspaces_they_have_a_grant_for(api: Api, admin:
     assert await seen(all_of_them) == await seen(admin) == ["1001", "1002"]
     assert (await one.get("/v1/workspaces/1001")).status_code == 404
     assert (await one.get("/v1/workspaces/1002")).status_code == 200
+
+
+async def test_a_removed_workspace_takes_no_exports_and_keeps_what_it_has(
+    api: Api, admin: httpx.AsyncClient, caller: httpx.AsyncClient
+) -> None:
+    queued = await caller.post("/v1/exports/resource", json=TASKS)
+    assert (await admin.delete("/v1/workspaces/1001", params={"note": "sold"})).status_code == 204
+    assert (await admin.delete("/v1/workspaces/1001")).status_code == 404
+    assert (await caller.post("/v1/exports/resource", json=TASKS)).status_code == 404
+    assert (await caller.get("/v1/workspaces")).json()["items"] == []
+    assert (await caller.get(queued.headers["Location"])).json()["status"] == "queued"
+    put = await admin.put("/v1/workspaces/1001", json={"credential": api.tenant.credential})
+    assert put.status_code == 201
+    assert (await caller.post("/v1/exports/resource", json=TASKS)).status_code == 202

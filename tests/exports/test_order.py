@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.access.clients import ClientSpec, GrantSpec, create_client
 from app.access.models import Client, Priority, Scope
 from app.access.vault import Vault
+from app.events.log import Cause
 from app.exports.accept import Rules, Submission, accept
 from app.exports.models import Run, Status
 from app.exports.order import count_ahead, positions, promote
@@ -38,7 +39,7 @@ async def a_client(sessions: Sessions, name: str) -> Client:
     grant = GrantSpec(highest_priority=Priority.URGENT)
     spec = ClientSpec(name=name, scopes=(Scope.EXPORTS_WRITE,), grants=(grant,))
     async with sessions.begin() as session:
-        return (await create_client(session, spec, actor="test"))[0]
+        return (await create_client(session, spec, Cause("test")))[0]
 
 
 parents = iter(range(1, 10**9))

@@ -19,6 +19,7 @@ from app.access.credentials import replace_token
 from app.access.vault import open_vault
 from app.artifacts.models import Artifact
 from app.asana.client import AsanaClient
+from app.events.log import Cause
 from app.exports.cancel import cancel
 from app.exports.models import Export, Phase, Run, Status
 from app.exports.requests import GraphRequest, ResourceRequest, ResourceType
@@ -297,7 +298,7 @@ async def replace(service: Service, token: str) -> None:
             AsanaClient(http, service.settings.asana_url),
             CredentialId(service.tenants["1001"].credential),
             SecretStr(token),
-            actor="test",
+            Cause("test"),
         )
 
 

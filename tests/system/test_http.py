@@ -16,6 +16,7 @@ from sqlalchemy import func, update
 from app.access.clients import ClientSpec, create_client
 from app.access.models import Scope
 from app.artifacts.models import Artifact
+from app.events.log import Cause
 from tests.processes import until
 from tests.system.conftest import Service
 
@@ -39,7 +40,7 @@ def caller(url: str, key: str) -> httpx.AsyncClient:
 
 async def another(service: Service, tool: httpx.AsyncClient, *scopes: Scope) -> httpx.AsyncClient:
     async with service.sessions.begin() as session:
-        _, key = await create_client(session, ClientSpec(name="another", scopes=scopes), actor="test")
+        _, key = await create_client(session, ClientSpec(name="another", scopes=scopes), Cause("test"))
     return caller(str(tool.base_url), key)
 
 
