@@ -17,12 +17,14 @@ from app.api import (
     problem_pages,
     workspaces,
 )
-from app.api.body_limit import BodyLimitMiddleware
+from app.api.bounded_body import BoundedBodyMiddleware
 from app.api.head import HeadMiddleware
 from app.api.openapi import DESCRIPTION, TAGS, describe_problems
 from app.api.problems import UnexpectedErrorMiddleware, handle_problems
+from app.api.rate_limit import RateLimitMiddleware
 from app.api.request_id import RequestIdMiddleware
 from app.api.services import Services
+from app.settings import Settings
 
 MOST_BODY_BYTES = 1 << 20
 ROOMS = (exports, artifacts, workspaces, lanes, clients, credentials, attention, health, problem_pages)
@@ -40,14 +42,16 @@ def create_app(services: Services | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.services = services
+    settings = services.settings if services else Settings()
     for rooms in ROOMS:
         app.include_router(rooms.router)
     handle_problems(app)
     describe_problems(app)
     # The one added last is the first to see a request.
     app.add_middleware(HeadMiddleware)
-    app.add_middleware(BodyLimitMiddleware, most=MOST_BODY_BYTES)
+    app.add_middleware(BoundedBodyMiddleware, most=MOST_BODY_BYTES, within=settings.body_seconds)
     app.add_middleware(UnexpectedErrorMiddleware)
+    app.add_middleware(RateLimitMiddleware)
     app.add_middleware(RequestIdMiddleware)
     return app
 

@@ -20,6 +20,7 @@ class Code(StrEnum):
     METHOD_NOT_ALLOWED = "method-not-allowed"
     CONFLICT = "conflict"
     BODY_TOO_LARGE = "body-too-large"
+    REQUEST_TIMEOUT = "request-timeout"
     UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type"
     NOT_READY = "not-ready"
     NOT_CANCELABLE = "not-cancelable"
@@ -102,6 +103,9 @@ EXPLANATIONS: dict[Code, Explanation] = {
     ),
     Code.BODY_TOO_LARGE: Explanation(
         "The body is larger than this service reads.", "Send at most 1 MiB; nothing was accepted."
+    ),
+    Code.REQUEST_TIMEOUT: Explanation(
+        "The body did not arrive in time.", "Send the request again; nothing was accepted.", retryable=True
     ),
     Code.UNSUPPORTED_MEDIA_TYPE: Explanation(
         "The body is not sent as JSON.", "Send it with `Content-Type: application/json`."

@@ -68,6 +68,10 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address on which the API listens.")
     port: int = Field(8080, ge=0, le=65535, description="Port on which the API listens.")
+    requests_per_minute: PositiveInt = Field(
+        6000, description="Requests that one client may send to one API process in a minute."
+    )
+    body_seconds: PositiveFloat = Field(30, description="Longest time for a request's body to arrive.")
     log_format: Literal["console", "json"] = Field("console", description="Readable or JSON lines.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")
 

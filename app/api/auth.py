@@ -21,9 +21,10 @@ bearer = HTTPBearer(
 
 
 async def authenticated(
-    given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)], services: ServicesOf
+    given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
+    services: ServicesOf,
 ) -> Client:
-    """The client whose key came with the request."""
+    """The client whose key came with the request, which counts against its rate."""
     if given is None:
         raise ProblemError(Code.UNAUTHENTICATED, "The request has no API key.")
     async with services.sessions.begin() as session:
@@ -31,6 +32,7 @@ async def authenticated(
         if client is None:
             raise ProblemError(Code.UNAUTHENTICATED, "The API key is unknown or has been revoked.")
         await note_use(session, client)
+    await services.rate.count(client)
     return client
 
 

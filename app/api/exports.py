@@ -13,6 +13,7 @@ from app.api.idempotency import IdempotencyKey
 from app.api.ids import ExportIdPath
 from app.api.paging import PageQuery, last_seen, page_token
 from app.api.problems import ON_BODY, ON_CALL, problems
+from app.api.rate_limit import Allowance, tell
 from app.api.request_id import request_id
 from app.api.schemas import ExportOut, ExportPage, PlanOut, Timeline
 from app.api.services import Services, ServicesOf
@@ -25,6 +26,7 @@ from app.exports.estimates import Estimate
 from app.exports.idempotency import once
 from app.exports.models import Status
 from app.exports.plan import estimate_of, plan
+from app.exports.quotas import quotas_for
 from app.exports.reading import (
     ExportFilter,
     ExportView,
@@ -242,7 +244,11 @@ async def _accept(
     if replayed:
         response.headers["Idempotency-Replayed"] = "true"
     # Read afterwards, for until then the lane is locked.
-    return await _shown(services, client, export, response)
+    shown = await _shown(services, client, export, response)
+    async with services.sessions() as session:
+        quotas = await quotas_for(session, client, shown.workspace, shown.kind)
+    tell(Allowance(quota.name, quota.limit, quota.left) for quota in quotas)
+    return shown
 
 
 async def _awaited(

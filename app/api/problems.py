@@ -38,6 +38,7 @@ STATUSES = {
     Code.METHOD_NOT_ALLOWED: 405,
     Code.CONFLICT: 409,
     Code.BODY_TOO_LARGE: 413,
+    Code.REQUEST_TIMEOUT: 408,
     Code.UNSUPPORTED_MEDIA_TYPE: 415,
     Code.NOT_READY: 409,
     Code.NOT_CANCELABLE: 409,
@@ -89,8 +90,20 @@ class ProblemOut(ErrorOut):
 
 
 # What any call with a key, and any such call with a body, may be answered with.
-ON_CALL = (Code.UNAUTHENTICATED, Code.SCOPE_MISSING, Code.NOT_FOUND, Code.VALIDATION_FAILED)
-ON_BODY = (*ON_CALL, Code.MALFORMED_JSON, Code.BODY_TOO_LARGE, Code.UNSUPPORTED_MEDIA_TYPE)
+ON_CALL = (
+    Code.UNAUTHENTICATED,
+    Code.SCOPE_MISSING,
+    Code.NOT_FOUND,
+    Code.VALIDATION_FAILED,
+    Code.TOO_MANY_REQUESTS,
+)
+ON_BODY = (
+    *ON_CALL,
+    Code.MALFORMED_JSON,
+    Code.BODY_TOO_LARGE,
+    Code.REQUEST_TIMEOUT,
+    Code.UNSUPPORTED_MEDIA_TYPE,
+)
 
 
 def problems(*codes: Code) -> dict[int | str, dict[str, Any]]:
@@ -225,6 +238,7 @@ async def _http_exception(request: Request, error: HTTPException) -> Response:
         404: Code.NOT_FOUND,
         405: Code.METHOD_NOT_ALLOWED,
         400: Code.MALFORMED_JSON,
+        408: Code.REQUEST_TIMEOUT,
         413: Code.BODY_TOO_LARGE,
     }
     code = codes.get(error.status_code, Code.INTERNAL_ERROR)

@@ -14,6 +14,7 @@ from app.access.credentials import check_keys
 from app.access.vault import Vault, open_vault
 from app.api.changes import Changes
 from app.api.looks import Looks
+from app.api.rate_limit import RequestRate
 from app.artifacts.store import LocalStore
 from app.asana.client import AsanaClient
 from app.clock import Clock, SystemClock
@@ -39,6 +40,7 @@ class Services:
     store: LocalStore
     changes: Changes
     looks: Looks[ExportId, tuple[ExportView, Estimate | None]]
+    rate: RequestRate
 
     @property
     def rules(self) -> Rules:
@@ -67,9 +69,10 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         changes = Changes(database.listen_conninfo, clock)
         # Those who wait shall leave connections to those who do not.
         looks = Looks[ExportId, tuple[ExportView, Estimate | None]](max(1, settings.database_pool_size // 2))
+        rate = RequestRate(settings.requests_per_minute)
         listening = asyncio.create_task(changes.run(), name="listen for changes")
         try:
-            yield Services(settings, clock, database.sessions, asana, vault, store, changes, looks)
+            yield Services(settings, clock, database.sessions, asana, vault, store, changes, looks, rate)
         finally:
             listening.cancel()
 

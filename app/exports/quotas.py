@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.models import Client, Grant
+from app.access.models import Client, Grant, Kind
 from app.artifacts.models import Artifact, ArtifactState
 from app.exports.models import Export, Run, Status
 from app.ids import LaneKey
@@ -48,6 +48,12 @@ async def check_quotas(
     if (await session.scalar(queued) or 0) >= limits.queued_per_lane:
         detail = f"{limits.queued_per_lane} exports wait in the lane of the workspace already."
         raise ProblemError(Code.QUEUE_FULL, detail, retry_after=RETRY_AFTER)
+
+
+async def quotas_for(session: AsyncSession, client: Client, workspace: str, kind: Kind) -> list[Quota]:
+    """The client's quotas where it exports; none where it may not."""
+    grant = client.grant_for(workspace, kind)
+    return await quotas_of(session, client, grant) if grant else []
 
 
 async def quotas_of(session: AsyncSession, client: Client, grant: Grant) -> list[Quota]:
