@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+REDOCLY := $(VENV)/redocly
 # They wait for processes more than they compute.
 TESTS_AT_ONCE ?= 4
 COMPILE = $(VENV)/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes $(UPGRADE) \
@@ -20,21 +21,32 @@ serve: $(READY) ## the service, with its docs and a first API key, until Ctrl-C
 test: $(READY) ## all tests, on real Postgres and real processes
 	$(BIN)/pytest --numprocesses=$(TESTS_AT_ONCE)
 
-check: $(READY) ## formatting, lint, types and import rules
+check: $(READY) $(REDOCLY)/.ready ## formatting, lint, types, import rules and the description of the API
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/asana-exports openapi > $(REDOCLY)/openapi.json
+	REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true $(BIN)/node \
+	  $(REDOCLY)/node_modules/@redocly/cli/bin/cli.js lint --config requirements/redocly/redocly.yaml \
+	  $(REDOCLY)/openapi.json
 
 format: $(READY) ## rewrite the code the way `make check` wants it
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# A linter of OpenAPI documents, run by the node of the development lock.
+$(REDOCLY)/.ready: requirements/redocly/package-lock.json $(READY)
+	@mkdir -p $(REDOCLY) && cp requirements/redocly/package.json requirements/redocly/package-lock.json $(REDOCLY)
+	@$(BIN)/npm ci --silent --no-audit --no-fund --prefix $(REDOCLY)
+	@touch $@
+
 lock: ## lock new dependencies, for every platform at once; UPGRADE=--upgrade takes the newest of all
 	$(PYTHON) -m venv $(VENV)/uv && $(VENV)/uv/bin/pip install --quiet uv
-	$(COMPILE) --output-file requirements/runtime.txt pyproject.toml
 	$(COMPILE) --output-file requirements/dev.txt --extra dev pyproject.toml
+	$(COMPILE) --output-file requirements/runtime.txt --constraint requirements/dev.txt pyproject.toml
 	$(COMPILE) --output-file requirements/build.txt --group build
+	$(BIN)/npm install --silent --package-lock-only --no-audit --no-fund --prefix requirements/redocly
 
 clean: ## remove the environment and the caches, not the data
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build *.egg-info

@@ -196,6 +196,12 @@ def demo() -> None:
     _run(run_demo(_settings(log_level="warning").data_dir / "demo", out))
 
 
+@cli.command()
+def openapi() -> None:
+    """Print the description of the API, for generators of clients and other tools."""
+    out.print_json(data=create_app().openapi())
+
+
 cli.command("sandbox")(serve_sandbox)
 
 

@@ -19,7 +19,7 @@ from app.api import (
 )
 from app.api.bounded_body import BoundedBodyMiddleware
 from app.api.head import HeadMiddleware
-from app.api.openapi import DESCRIPTION, TAGS, describe_problems
+from app.api.openapi import DESCRIPTION, TAGS, describe
 from app.api.problems import UnexpectedErrorMiddleware, handle_problems
 from app.api.rate_limit import RateLimitMiddleware
 from app.api.request_id import RequestIdMiddleware
@@ -37,6 +37,8 @@ def create_app(services: Services | None = None) -> FastAPI:
         version=version("asana-exports"),
         description=DESCRIPTION,
         openapi_tags=TAGS,
+        license_info={"name": "Apache License 2.0", "identifier": "Apache-2.0"},
+        servers=[{"url": "/"}],
         generate_unique_id_function=_operation_id,
         # A redirect would trust the Host header, and lose the body of a POST.
         redirect_slashes=False,
@@ -46,7 +48,7 @@ def create_app(services: Services | None = None) -> FastAPI:
     for rooms in ROOMS:
         app.include_router(rooms.router)
     handle_problems(app)
-    describe_problems(app)
+    describe(app)
     # The one added last is the first to see a request.
     app.add_middleware(HeadMiddleware)
     app.add_middleware(BoundedBodyMiddleware, most=MOST_BODY_BYTES, within=settings.body_seconds)

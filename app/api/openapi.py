@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from app.api.problems import MEDIA_TYPE
+from app.api.schemas import EXPORT_EXAMPLE
 
 DESCRIPTION = """Exports of Asana, one at a time per workspace, archived and verified.
 
@@ -28,24 +29,89 @@ TAGS = [
 ]
 
 
-def describe_problems(app: FastAPI) -> None:
-    """Let the document say that errors come as problem documents, where FastAPI would say plain JSON."""
+STRING: dict[str, Any] = {"type": "string"}
+SECONDS: dict[str, Any] = {"type": "integer", "minimum": 0}
+HEADERS: dict[str, dict[str, Any]] = {
+    "X-Request-Id": {"schema": STRING, "description": "The request's id: the one it came with, or ours."},
+    "RateLimit-Policy": {
+        "schema": STRING,
+        "description": "Your limits, each with its quota `q`, and its window `w` in seconds if it has one.",
+        "example": '"requests";q=6000;w=60, "queued";q=100',
+    },
+    "RateLimit": {
+        "schema": STRING,
+        "description": "What remains `r` of each limit, and in how many seconds `t` it is whole again.",
+        "example": '"requests";r=5999;t=42, "queued";r=97',
+    },
+    "Retry-After": {"schema": SECONDS, "description": "Seconds until it is worth asking again."},
+    "WWW-Authenticate": {"schema": STRING, "description": "What is wrong with the key (RFC 6750)."},
+    "Location": {"schema": STRING, "description": "Where to find what was made."},
+    "ETag": {"schema": STRING, "description": "The version; send it back in `If-None-Match`."},
+    "Preference-Applied": {"schema": STRING, "description": "How long the answer could wait for news."},
+    "Idempotency-Replayed": {
+        "schema": {"const": "true"},
+        "description": "Present where an earlier request with the key had made the export.",
+    },
+    "Link": {"schema": STRING, "description": 'The next page, as `rel="next"` (RFC 8288).'},
+}
+ALWAYS = ("X-Request-Id",)
+WITH_KEY = ("RateLimit-Policy", "RateLimit")
+BY_STATUS: dict[str, tuple[str, ...]] = {
+    "201": ("Location",),
+    "304": ("ETag",),
+    "401": ("WWW-Authenticate",),
+    "403": ("WWW-Authenticate",),
+    "429": ("Retry-After",),
+    "503": ("Retry-After",),
+}
+BY_MODEL: dict[str, tuple[str, ...]] = {
+    "ExportOut": ("ETag", "Retry-After"),
+    "ExportPage": ("Link",),
+}
+BY_OPERATION: dict[str, tuple[str, ...]] = {
+    "create_resource_export": ("Location", "Idempotency-Replayed"),
+    "create_graph_export": ("Location", "Idempotency-Replayed"),
+    "retry_export": ("Location", "Idempotency-Replayed"),
+    "get_export": ("Preference-Applied",),
+}
+
+
+def describe(app: FastAPI) -> None:
+    """Let the document say what FastAPI does not: errors are problem documents, answers have headers."""
     make = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = make()
+            document["components"]["headers"] = HEADERS
+            # FastAPI leaves the nulls of an example out.
+            document["components"]["schemas"]["ExportOut"]["examples"] = [EXPORT_EXAMPLE]
             for path in document["paths"].values():
                 for operation in path.values():
-                    _mend(operation["responses"])
+                    operation.setdefault("security", [])
+                    for status, response in operation["responses"].items():
+                        _as_problem(response)
+                        _with_headers(operation, status, response)
         return app.openapi_schema or {}
 
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _mend(responses: dict[str, Any]) -> None:
-    for response in responses.values():
-        content = response.get("content", {})
-        if MEDIA_TYPE in content:
-            for other in content.keys() - {MEDIA_TYPE}:
-                content[MEDIA_TYPE] |= content.pop(other)
+def _as_problem(response: dict[str, Any]) -> None:
+    content = response.get("content", {})
+    if MEDIA_TYPE in content:
+        for other in content.keys() - {MEDIA_TYPE}:
+            content[MEDIA_TYPE] |= content.pop(other)
+
+
+def _with_headers(operation: dict[str, Any], status: str, response: dict[str, Any]) -> None:
+    schema = response.get("content", {}).get("application/json", {}).get("schema", {})
+    names = [
+        *ALWAYS,
+        *(WITH_KEY if operation["security"] and status != "401" else ()),
+        *BY_STATUS.get(status, ()),
+        *BY_MODEL.get(schema.get("$ref", "").rpartition("/")[-1], ()),
+        *(BY_OPERATION.get(operation["operationId"], ()) if status < "300" else ()),
+    ]
+    known = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+    response["headers"] = known | response.get("headers", {})

@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -38,8 +39,8 @@ async def succeeded(api: Api, export_id: str, content: bytes) -> str:
         artifact = an_artifact(HeldArchive(run.id, new_worker_id(), 1))
         artifact.bytes = BigInt(len(content))
         session.add(artifact)
-        times = {"submitted_at": func.now(), "slot_freed_at": func.now()}
-        await change(session, run, Status.SUCCEEDED, actor="worker", **times)
+        run.submitted_at = run.slot_freed_at = datetime.now(UTC)
+        await change(session, run, Status.SUCCEEDED, actor="worker")
     async with api.services.store.writer(artifact.key) as writer:
         await writer.write(content)
         await writer.publish()
