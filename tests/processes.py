@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
-COMMAND = Path(sys.executable).with_name("asana-exports")
+BIN = Path(sys.executable).parent
+COMMAND = BIN / "asana-exports"
 
 
 class Process:
@@ -62,6 +63,22 @@ class Process:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._child.pid, signal.SIGKILL)
         self._child.wait()
+
+
+async def said(
+    *command: str | Path, cwd: Path, env: dict[str, str] | None = None, within: float = 240
+) -> tuple[int | None, str]:
+    """How a program ends, and what it has said."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=cwd,
+        env={**os.environ, "NO_COLOR": "1", **(env or {})},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    async with asyncio.timeout(within):
+        output, _ = await process.communicate()
+    return process.returncode, output.decode()
 
 
 async def until(look: Callable[[], Awaitable[T | None]], within: float, wanted: Callable[[], str]) -> T:

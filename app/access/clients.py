@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -18,9 +18,16 @@ from app.events.log import Cause, EventType, audit
 from app.ids import ClientId, new_client_id
 from app.problems import Code, ProblemError
 
+T = TypeVar("T")
+
 PREFIX = "aex"
-MOST_INT, MOST_BIGINT = 2**31 - 1, 2**63 - 1
+# What a column holds, and what every reader of JSON holds exactly (RFC 8259, section 6).
+MOST_INT, MOST_BYTES = 2**31 - 1, 2**53 - 1
 LAST_USE_TO = timedelta(minutes=1)
+
+
+def _once_each(values: tuple[T, ...]) -> tuple[T, ...]:
+    return tuple(dict.fromkeys(values))
 
 
 class GrantSpec(BaseModel):
@@ -31,10 +38,14 @@ class GrantSpec(BaseModel):
     workspace: str = Field(
         ALL_WORKSPACES, pattern=r"^(\*|[0-9]{1,20})$", description="A workspace's gid, or `*` for all."
     )
-    kinds: tuple[Kind, ...] = Field(tuple(Kind), min_length=1)
+    kinds: Annotated[tuple[Kind, ...], AfterValidator(_once_each)] = Field(tuple(Kind), min_length=1)
     highest_priority: Priority = Field(Priority.HIGH, description="The most urgent class it may ask for.")
     max_queued: int | None = Field(
-        None, ge=1, le=MOST_INT, description="Exports it may have queued there at a time; null for no limit."
+        None,
+        strict=True,
+        ge=1,
+        le=MOST_INT,
+        description="Exports it may have queued there at a time; null for no limit.",
     )
 
 
@@ -52,7 +63,11 @@ Name = Annotated[
         examples=["bi"],
     ),
 ]
-Scopes = Annotated[tuple[Scope, ...], Field(min_length=1, description="What its key may be used for.")]
+Scopes = Annotated[
+    tuple[Scope, ...],
+    Field(min_length=1, description="What its key may be used for."),
+    AfterValidator(_once_each),
+]
 Grants = Annotated[
     tuple[GrantSpec, ...],
     Field(
@@ -62,11 +77,15 @@ Grants = Annotated[
 ]
 MaxQueued = Annotated[
     int | None,
-    Field(ge=1, le=MOST_INT, description="Exports it may have queued at a time; null for no limit."),
+    Field(
+        strict=True, ge=1, le=MOST_INT, description="Exports it may have queued at a time; null for no limit."
+    ),
 ]
 MaxStoredBytes = Annotated[
     int | None,
-    Field(ge=1, le=MOST_BIGINT, description="Bytes its files may take up here; null for no limit."),
+    Field(
+        strict=True, ge=1, le=MOST_BYTES, description="Bytes its files may take up here; null for no limit."
+    ),
 ]
 
 
@@ -151,13 +170,15 @@ async def replace_key(session: AsyncSession, client_id: ClientId, cause: Cause) 
     return client, key
 
 
-async def revoke_client(session: AsyncSession, client_id: ClientId, cause: Cause) -> None:
+async def revoke_client(session: AsyncSession, client_id: ClientId, cause: Cause) -> Client:
     """Let its key open nothing from now on; what it has asked for goes on. Raises `ProblemError`."""
     client = await client_by_id(session, client_id, lock=True)
     if client.revoked_at is None:
         client.revoked_at = func.now()
         await session.flush()
+        await session.refresh(client)
         await _audit(session, EventType.CLIENT_REVOKED, client, cause, {})
+    return client
 
 
 async def client_by_id(session: AsyncSession, client_id: ClientId, *, lock: bool = False) -> Client:

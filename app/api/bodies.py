@@ -2,12 +2,12 @@
 
 from typing import Annotated, Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
 from pydantic.config import JsonDict
 
 from app.access.models import Kind, Priority
 from app.exports.accept import Submission
-from app.exports.requests import ExportRequest, GraphRequest, ResourceRequest
+from app.exports.requests import ExportRequest, GraphRequest, Moment, ResourceRequest
 
 MONTH = 30 * 86_400
 RESOURCE_EXAMPLE: JsonDict = {
@@ -42,16 +42,17 @@ class Treatment(BaseModel):
     labels: Labels
     max_age: int = Field(
         0,
+        strict=True,
         ge=0,
         le=MONTH,
         description="Seconds that the data may be old: a run that Asana began so recently, of the same "
         "request by the same credential, is shared instead of made again. 0 shares only what has not begun.",
     )
-    deliver_by: AwareDatetime | None = Field(
+    deliver_by: Moment | None = Field(
         None, description="When you need it: within a priority the earliest goes first."
     )
     queue_ttl: int | None = Field(
-        None, ge=10, le=MONTH, description="Seconds after which it fails if it is still queued."
+        None, strict=True, ge=10, le=MONTH, description="Seconds after which it fails if it is still queued."
     )
 
     def submission(self, request: ExportRequest, request_id: str) -> Submission:

@@ -18,7 +18,7 @@ from app.access.clients import (
     revoke_client,
 )
 from app.access.models import Client, Scope
-from app.api.auth import Admin, Note, NoteQuery, cause_of
+from app.api.auth import Admin, Note, cause_of
 from app.api.ids import ClientIdPath
 from app.api.problems import ON_BODY, ON_CALL, problems
 from app.api.services import ServicesOf
@@ -52,8 +52,8 @@ class ClientPatch(ClientChanges):
     note: Note = None
 
 
-class KeyReplace(BaseModel):
-    """Why there is to be another key."""
+class KeyNote(BaseModel):
+    """Why it is done."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -144,7 +144,7 @@ async def replace_client_key(
     client: Admin,
     client_id: ClientIdPath,
     services: ServicesOf,
-    body: Annotated[KeyReplace, Body(default_factory=KeyReplace)],
+    body: Annotated[KeyNote, Body(default_factory=KeyNote)],
 ) -> ClientWithKey:
     """Give a client another key. The old one opens nothing from now on; a revoked client is let in again."""
     async with services.sessions.begin() as session:
@@ -152,10 +152,13 @@ async def replace_client_key(
         return ClientWithKey.having(*await replace_key(session, client_id, cause))
 
 
-@router.delete("/{client_id}", status_code=status.HTTP_204_NO_CONTENT, responses=problems(*ON_CALL))
-async def delete_client(
-    client: Admin, client_id: ClientIdPath, services: ServicesOf, note: NoteQuery = None
-) -> None:
-    """Revoke its key at once. Its exports go on, and it stays in the list."""
+@router.post("/{client_id}/revoke", responses=problems(*ON_BODY))
+async def revoke_client_key(
+    client: Admin,
+    client_id: ClientIdPath,
+    services: ServicesOf,
+    body: Annotated[KeyNote, Body(default_factory=KeyNote)],
+) -> ClientOut:
+    """Let its key open nothing from now on. Its exports go on, and it stays in the list."""
     async with services.sessions.begin() as session:
-        await revoke_client(session, client_id, cause_of(client, note))
+        return ClientOut.of(await revoke_client(session, client_id, cause_of(client, body.note)))

@@ -4,7 +4,7 @@ from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response, status
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from app.access.models import Client, Kind
 from app.api.auth import ExportsReader, ExportsWriter
@@ -35,7 +35,7 @@ from app.exports.reading import (
     timeline,
     visible_export,
 )
-from app.exports.requests import Gid, stored_request
+from app.exports.requests import Gid, Moment, stored_request
 from app.exports.states import FINAL
 from app.ids import ExportId
 from app.problems import Code, ProblemError
@@ -52,7 +52,7 @@ class ExportListQuery(PageQuery):
     label: str | None = Field(
         None, pattern=r"^[^:\x00]+:[^\x00]*$", description="`name:value`", examples=["team:bi"]
     )
-    created_after: AwareDatetime | None = None
+    created_after: Moment | None = None
 
     def wanted(self) -> ExportFilter:
         name, colon, value = (self.label or "").partition(":")

@@ -7,6 +7,8 @@ from fastapi import Depends, Header
 from app.problems import Code, ProblemError
 
 LONGEST = 255
+# HTTP takes the spaces around a value away.
+PRINTABLE = r"^[!-~]([ -~]*[!-~])?$"
 
 
 def idempotency_key(
@@ -16,6 +18,10 @@ def idempotency_key(
             alias="Idempotency-Key",
             description="Any 1 to 255 printable ASCII characters. Sent again with the same body, the request "
             "makes no second export. Recommended.",
+            examples=["bi-2026-01-01"],
+            json_schema_extra={
+                "anyOf": [{"type": "string", "maxLength": LONGEST, "pattern": PRINTABLE}, {"type": "null"}]
+            },
         ),
     ] = None,
 ) -> str | None:

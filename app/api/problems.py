@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
+from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.access.models import Kind
@@ -46,7 +46,7 @@ STATUSES = {
     Code.QUOTA_EXCEEDED: 429,
     Code.TOO_MANY_REQUESTS: 429,
     Code.QUEUE_FULL: 503,
-    Code.LANE_DRAINING: 503,
+    Code.LANE_DRAINING: 409,
     Code.ARTIFACT_EXPIRED: 410,
     Code.ARTIFACT_MISSING: 500,
     Code.CREDENTIAL_REFUSED: 422,
@@ -255,15 +255,11 @@ async def _http_exception(request: Request, error: HTTPException) -> Response:
 
 def _methods_of(request: Request) -> list[str]:
     """What the path knows in all its routes; the router itself tells of the first alone."""
-    known = [
-        method
-        for method in ("GET", "POST", "PUT", "DELETE")
-        if any(
-            route.matches({**request.scope, "method": method})[0] is Match.FULL
-            for route in request.app.router.routes
-        )
-    ]
-    return ["HEAD", *known] if "GET" in known else known
+    paths: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
+    path = request.url.path
+    fitting = [known for template, known in paths.items() if compile_path(template)[0].match(path)]
+    known = paths.get(path) or next(iter(fitting), {"get": None})
+    return [*(["HEAD"] if "get" in known else []), *map(str.upper, known)]
 
 
 async def _database_error(request: Request, error: Exception) -> Response:

@@ -17,6 +17,7 @@ from pydantic import (
     ModelWrapValidatorHandler,
     StringConstraints,
     ValidationError,
+    WithJsonSchema,
     model_validator,
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -58,7 +59,11 @@ def read_moment(value: object) -> datetime:
     return utc
 
 
-Moment = Annotated[datetime, BeforeValidator(read_moment, json_schema_input_type=str)]
+Moment = Annotated[
+    datetime,
+    BeforeValidator(read_moment, json_schema_input_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
 Users = Annotated[list[Gid], Field(min_length=1, max_length=1000)]
 
 

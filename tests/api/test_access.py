@@ -40,7 +40,7 @@ NEEDS: dict[str, Scope | None] = {
     "GET /v1/clients": ADMIN,
     "GET /v1/clients/{client_id}": ADMIN,
     "PATCH /v1/clients/{client_id}": ADMIN,
-    "DELETE /v1/clients/{client_id}": ADMIN,
+    "POST /v1/clients/{client_id}/revoke": ADMIN,
     "POST /v1/clients/{client_id}/key": ADMIN,
     "POST /v1/credentials": ADMIN,
     "GET /v1/credentials": ADMIN,

@@ -63,7 +63,7 @@ async def test_a_revoked_client_is_shut_out_at_once_and_keeps_its_exports(
     bi, address = await api.with_key(client["key"]), f"/v1/clients/{client['id']}"
     export = await bi.post("/v1/exports/resource", json=TASKS)
     for _ in range(2):
-        assert (await admin.delete(address, params={"note": "left"})).status_code == 204
+        assert (await admin.post(f"{address}/revoke", json={"note": "left"})).json()["revoked_at"]
     assert (await bi.get(export.headers["Location"])).status_code == 401
     assert (await admin.get(export.headers["Location"])).json()["status"] == "queued"
     assert (await admin.get(address)).json()["revoked_at"]
@@ -74,7 +74,7 @@ async def test_another_key_shuts_the_old_one_out_and_lets_a_revoked_client_in(
 ) -> None:
     client = await made(admin)
     address = f"/v1/clients/{client['id']}"
-    await admin.delete(address)
+    await admin.post(f"{address}/revoke")
     answer = await admin.post(f"{address}/key", json={"note": "back again"})
     assert (answer.status_code, answer.json()["revoked_at"]) == (201, None)
     old, new = await api.with_key(client["key"]), await api.with_key(answer.json()["key"])
@@ -130,7 +130,7 @@ async def test_every_act_leaves_a_trace(api: Api, admin: httpx.AsyncClient) -> N
     address = f"/v1/clients/{client['id']}"
     await admin.patch(address, json={"max_queued": 5, "note": "more"}, headers={"X-Request-Id": "r-1"})
     await admin.post(f"{address}/key")
-    await admin.delete(address, params={"note": "left"})
+    await admin.post(f"{address}/revoke", json={"note": "left"})
     async with api.sessions() as session:
         events = (await session.scalars(select(Event).where(Event.type.like("client.%")))).all()
     traces = [event for event in events if event.data["client"] == client["id"]]
@@ -151,7 +151,7 @@ async def test_an_unknown_client_is_not_found(admin: httpx.AsyncClient) -> None:
     for answer in (
         await admin.get(address),
         await admin.patch(address, json={}),
-        await admin.delete(address),
+        await admin.post(f"{address}/revoke"),
         await admin.post(f"{address}/key"),
     ):
         assert (answer.status_code, answer.json()["code"]) == (404, "not-found")

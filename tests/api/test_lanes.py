@@ -73,7 +73,7 @@ async def test_a_draining_lane_takes_nothing_new(api: Api, caller: httpx.AsyncCl
         if path.endswith("retry"):
             await caller.post(f"{waiting.headers['Location']}/cancel")
         refused = await caller.post(path, json=other_tasks())
-        assert (refused.status_code, refused.json()["code"]) == (503, "lane-draining")
+        assert (refused.status_code, refused.json()["code"]) == (409, "lane-draining")
         assert refused.headers["Retry-After"]
     await keeper.post(f"{LANE}/resume")
     assert (await caller.post("/v1/exports/resource", json=other_tasks())).status_code == 202

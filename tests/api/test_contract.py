@@ -1,0 +1,80 @@
+"""The service is what its description says: asked so by Schemathesis."""
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from app.access.clients import ClientSpec, create_client
+from app.access.models import Scope
+from app.access.vault import Vault
+from app.events.log import Cause
+from app.exports.models import Export
+from app.ids import new_worker_id
+from app.lanes.lease import register_worker
+from app.sandbox.control import SandboxControl
+from app.settings import Settings
+from tests.api.conftest import Api, served
+from tests.api.test_limits import succeeded
+from tests.builders import a_tenant, an_export, another_workspace
+from tests.processes import BIN, said
+
+# What exists, so that not every question is answered by 404; what may be ended is none of it. And where a
+# request may be refused for what no schema tells: Asana's rules and its word, a key used before, two grants
+# for one workspace.
+CONFIG = """
+[parameters]
+"path.export_id" = "{export}"
+"path.artifact_id" = "{artifact}"
+"path.credential_id" = "{credential}"
+"path.gid" = "12345"
+"path.client_id" = "{client}"
+
+[[operations]]
+include-operation-id = "delete_workspace"
+parameters = {{ "path.gid" = "54321" }}
+
+[[operations]]
+include-operation-id = [
+    "create_credential", "replace_credential_token", "put_workspace", "create_resource_export",
+    "create_graph_export", "plan_export", "post_client", "patch_client"
+]
+[operations.checks]
+positive_data_acceptance.expected-statuses = ["2xx", 404, 409, 422]
+"""
+
+
+@pytest.fixture
+def unhurried(settings: Settings, sandbox: SandboxControl) -> Settings:
+    """Nobody is told to ask more slowly."""
+    return settings.model_copy(update={"asana_url": sandbox.api_url, "requests_per_minute": 10**6})
+
+
+async def test_it_is_what_its_description_says(
+    unhurried: Settings, sessions: async_sessionmaker[AsyncSession], vault: Vault, tmp_path: Path
+) -> None:
+    async with sessions.begin() as session:
+        tenant = await a_tenant(session, vault)
+        # The workspaces of the examples.
+        for gid in ("12345", "54321"):
+            await another_workspace(session, tenant, gid)
+        queued, done = await an_export(session, tenant), await an_export(session, tenant)
+        other, _ = await create_client(
+            session, ClientSpec(name="other", scopes=(Scope.EXPORTS_READ,)), Cause("test")
+        )
+        await register_worker(session, new_worker_id(), "somewhere", 3600)
+    async with served(unhurried) as (url, services):
+        api = Api(url, unhurried, sessions, None, tenant, services)  # type: ignore[arg-type]
+        artifact = await succeeded(api, done.id, b"x" * 20)
+        (tmp_path / "schemathesis.toml").write_text(
+            CONFIG.format(export=queued.id, artifact=artifact, credential=tenant.credential, client=other.id)
+        )
+        code, output = await said(
+            BIN / "schemathesis", "run", f"{url}/openapi.json",
+            "--header", f"Authorization: Bearer {tenant.key}",
+            "--checks", "all", "--max-examples", "20", "--continue-on-failure", "--seed", "1",
+            cwd=tmp_path,
+        )  # fmt: skip
+    assert code == 0, output
+    async with sessions() as session:
+        assert await session.get(Export, queued.id)
