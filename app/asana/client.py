@@ -29,6 +29,7 @@ JOB_FIELDS = ",".join(
     + [f"{export}.{name}" for export in EXPORTS for name in ("created_at", "completed_at", "download_url")]
 )
 # These fail before a byte of the request has left.
+CUT_OFF = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 T = TypeVar("T", bound=BaseModel)
@@ -92,7 +93,7 @@ class AsanaClient:
     ) -> T:
         lost = OutcomeUnknown if method == "POST" else Unavailable
         try:
-            response = await self._http.request(
+            response = await self._send(
                 method,
                 self._base_url + path,
                 json={"data": body} if body else None,
@@ -112,6 +113,16 @@ class AsanaClient:
             raise lost(
                 f"{method} {path} got an answer that cannot be read", status=response.status_code
             ) from None
+
+    async def _send(self, method: str, url: str, **what: Any) -> httpx.Response:
+        try:
+            return await self._http.request(method, url, **what)
+        except CUT_OFF:
+            # A connection kept open may be closed by the other side in the moment in which it is used again;
+            # what changes nothing is then sent once more (RFC 9112, section 9.3.1).
+            if method != "GET":
+                raise
+            return await self._http.request(method, url, **what)
 
 
 def _described(error: httpx.HTTPError) -> str:

@@ -153,3 +153,30 @@ async def test_the_token_is_in_no_error(http: httpx.AsyncClient) -> None:
             await start(http, handler)
         told = "".join(traceback.format_exception(error.value)) + repr(error.value)
         assert TOKEN.get_secret_value() not in told
+
+
+async def test_what_changes_nothing_is_asked_again_where_the_connection_was_cut(
+    http: httpx.AsyncClient,
+) -> None:
+    """As a kept connection may be, in the moment in which it is used again."""
+
+    async def cut_first(request: Request, writer: asyncio.StreamWriter) -> None:
+        if len(server.requests) == 1:
+            await hang_up(request, writer)
+        else:
+            writer.write(answer(200, data(JOB)))
+
+    async with serving(cut_first) as server:
+        assert (await AsanaClient(http, server.url).get_job(TOKEN, "12")).gid == "12"
+
+
+async def test_a_connection_that_is_always_cut_is_given_up_and_a_start_is_never_repeated_here(
+    http: httpx.AsyncClient,
+) -> None:
+    async with serving(hang_up) as server:
+        asana = AsanaClient(http, server.url)
+        with pytest.raises(Unavailable):
+            await asana.get_job(TOKEN, "12")
+        with pytest.raises(OutcomeUnknown):
+            await asana.create_graph_export(TOKEN, "1")
+    assert [request.method for request in server.requests] == ["GET", "GET", "POST"]

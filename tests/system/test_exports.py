@@ -27,6 +27,7 @@ from app.ids import CredentialId
 from app.lanes.models import Lane, WaitReason
 from app.sandbox.faults import Call, FaultKind
 from tests.builders import unlike_others
+from tests.processes import until
 from tests.system.conftest import WORKSPACES, Service
 
 TYPES = tuple(ResourceType)
@@ -352,8 +353,11 @@ async def test_a_fetch_nobody_wants_any_more_is_stopped_at_once(service: Service
     )
     async with service.sessions.begin() as session:
         await cancel(session, export.id, actor="test", request_id=None)
-    await service.workers[0].said("archive.canceled")
-    assert not [path for path in service.settings.files_dir.rglob("*") if path.is_file()]
+
+    async def nothing_left() -> bool | None:
+        return not any(path.is_file() for path in service.settings.files_dir.rglob("*")) or None
+
+    await until(nothing_left, 10, lambda: "the partial file to be gone")
 
 
 async def test_a_no_to_the_archiver_is_final(service: Service) -> None:
