@@ -13,7 +13,7 @@ from app.exports.models import Export, Run, Status
 from app.exports.order import CLASS_LASTS, place_for, stand
 from app.exports.quotas import RETRY_AFTER, Limits, check_quotas
 from app.exports.requests import ExportRequest
-from app.exports.sharing import fingerprint, joinable, members
+from app.exports.sharing import fingerprint, joinable
 from app.exports.states import join
 from app.ids import ExportId, LaneKey, new_export_id, new_run_id
 from app.lanes.enqueue import enter_lane, wake_lane
@@ -80,8 +80,7 @@ async def accept(session: AsyncSession, client: Client, wanted: Submission, rule
     if shared:
         await join(session, shared, export, actor=client.actor, request_id=wanted.request_id)
         if shared.status is Status.QUEUED:
-            stand(shared, await members(session, shared), now)
-            await session.flush()
+            await stand(session, shared, now)
     if run.status is Status.QUEUED:
         has_token = admitted.credential.state is CredentialState.VALID
         await wake_lane(session, run.lane, has_token=has_token)

@@ -5,7 +5,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.exports.latency import database_now
 from app.exports.models import Export, Run, Status
 from app.exports.order import stand
-from app.exports.sharing import members
+from app.exports.sharing import wanted_by_others
 from app.exports.states import FINAL, change, leave, locked_run
 from app.ids import ExportId
 from app.lanes.enqueue import lock_lane
@@ -24,7 +24,7 @@ async def cancel(session: AsyncSession, export_id: ExportId, *, actor: str, requ
         return export
     if export.status in FINAL:
         raise ProblemError(Code.NOT_CANCELABLE, f"The export has already {export.status}.")
-    if await _others(session, run, export):
+    if await wanted_by_others(session, export):
         await leave(session, run, export, Status.CANCELED, actor=actor, request_id=request_id)
         await _stand_anew(session, run)
     elif run.status is Status.RUNNING:
@@ -50,7 +50,7 @@ async def give_up_waiting(session: AsyncSession, export_id: ExportId, *, actor: 
         return
     waited = (await database_now(session) - export.created_at).total_seconds()
     problem = Problem(Code.QUEUE_TTL_EXCEEDED, f"It was still queued after {waited:.0f} seconds.")
-    if await _others(session, run, export):
+    if await wanted_by_others(session, export):
         await leave(session, run, export, Status.FAILED, actor=actor, problem=problem)
         await _stand_anew(session, run)
     else:
@@ -66,11 +66,6 @@ async def _locked(session: AsyncSession, export_id: ExportId) -> tuple[Export, R
     return export, run
 
 
-async def _others(session: AsyncSession, run: Run, export: Export) -> bool:
-    return any(member.id != export.id for member in await members(session, run))
-
-
 async def _stand_anew(session: AsyncSession, run: Run) -> None:
     if run.status is Status.QUEUED:
-        stand(run, await members(session, run), await database_now(session))
-        await session.flush()
+        await stand(session, run, await database_now(session))

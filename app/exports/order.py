@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, func, select, text, tuple_
+from sqlalchemy import ColumnElement, and_, bindparam, case, func, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.access.models import Credential, CredentialState, Priority
 from app.exports.models import Export, Run, Status
+from app.exports.states import FINAL
 from app.ids import ClientId, LaneKey, RunId
 from app.lanes.models import Lane
 from app.lanes.notifications import notify_change
@@ -85,6 +86,10 @@ LAST_TURN = select(
         0,
     )
 )
+WISHES = select(
+    func.min(case({priority: priority.rank for priority in Priority}, value=Export.priority)),
+    func.min(Export.deliver_by),
+).where(Export.run == bindparam("run"), Export.status.not_in(FINAL))
 PROMOTE = text("""
     WITH due AS (
         SELECT id FROM runs
@@ -142,14 +147,15 @@ async def place_for(
     return Place(priority.rank, deliver_by.timestamp() if deliver_by else math.inf, last + 1)
 
 
-def stand(run: Run, members: Iterable[Export], now: datetime) -> None:
-    """Give a queued run the highest class and the earliest deadline of its members, and the classes that it
-    has risen by waiting."""
-    wishes = [(export.priority.rank, export.deliver_by) for export in members]
+async def stand(session: AsyncSession, run: Run, now: datetime) -> None:
+    """Give a queued run the highest class and the earliest deadline of the exports that wait for it, and the
+    classes that it has risen by waiting."""
+    rank, deadline = (await session.execute(WISHES, {"run": run.id})).one()
     risen = max(now - run.queued_at, timedelta()) // CLASS_LASTS
-    run.rank = max(0, min(rank for rank, _ in wishes) - risen)
+    run.rank = max(0, rank - risen)
     run.promotes_at = run.queued_at + (risen + 1) * CLASS_LASTS if run.rank else None
-    run.due = min(deadline.timestamp() if deadline else math.inf for _, deadline in wishes)
+    run.due = deadline.timestamp() if deadline else math.inf
+    await session.flush()
 
 
 async def promote(session: AsyncSession, most: int) -> int:

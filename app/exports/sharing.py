@@ -1,6 +1,5 @@
 """Runs that several exports share: the same work is not done twice for those who may see the same."""
 
-from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -51,7 +50,11 @@ BEGUN = and_(
 ALIKE = select(Run).where(Run.fingerprint == bindparam("fingerprint")).limit(1)
 QUEUED_ALIKE = ALIKE.where(Run.status == Status.QUEUED)
 ANY_ALIKE = ALIKE.where(or_(Run.status == Status.QUEUED, BEGUN)).order_by(FURTHEST_FIRST, Run.id.desc())
-MEMBERS = select(Export).where(Export.run == bindparam("run"), Export.status.not_in(FINAL))
+OTHERS = (
+    select(Export.id)
+    .where(Export.run == bindparam("run"), Export.id != bindparam("export"), Export.status.not_in(FINAL))
+    .limit(1)
+)
 
 
 async def joinable(
@@ -65,6 +68,6 @@ async def joinable(
     return run
 
 
-async def members(session: AsyncSession, run: Run) -> Sequence[Export]:
-    """The exports that wait for the run."""
-    return (await session.scalars(MEMBERS, {"run": run.id})).all()
+async def wanted_by_others(session: AsyncSession, export: Export) -> bool:
+    """Whether other exports wait for the same run."""
+    return await session.scalar(OTHERS, {"run": export.run, "export": export.id}) is not None

@@ -50,7 +50,7 @@ async def test_a_token_that_asana_refuses_is_not_stored(admin: httpx.AsyncClient
     [
         ({"kind": FaultKind.STATUS, "status": 500}, "30"),
         ({"kind": FaultKind.STATUS, "status": 429, "retry_after": 7}, "7"),
-        ({"kind": FaultKind.DROP_BEFORE}, "30"),
+        ({"kind": FaultKind.DROP_BEFORE, "times": None}, "30"),
     ],
 )
 async def test_asana_out_of_reach_is_not_a_refusal(
