@@ -11,7 +11,12 @@ from app.ids import ClientId, CredentialId
 
 
 class Scope(StrEnum):
-    """What an API key may be used for; `admin` includes all others."""
+    """What an API key may be used for.
+
+    `exports:write` asks for exports and cancels them, `exports:read` follows them, `artifacts:read` downloads
+    their files, `lanes:admin` pauses, drains and resumes queues, `admin` includes all others and manages
+    clients, workspaces and credentials.
+    """
 
     EXPORTS_WRITE = "exports:write"
     EXPORTS_READ = "exports:read"
@@ -21,14 +26,18 @@ class Scope(StrEnum):
 
 
 class Kind(StrEnum):
-    """The two exports Asana offers."""
+    """The two exports Asana offers: `resource` for all tasks, teams or messages of a workspace, `graph` for a
+    goal, team, portfolio or project and what is below it.
+    """
 
     RESOURCE = "resource"
     GRAPH = "graph"
 
 
 class Priority(StrEnum):
-    """Class of an export; within a class it is first come, first served."""
+    """Class of an export: `urgent` goes before `high`, `normal` and `low`; one that waits rises by a class every
+    two hours.
+    """
 
     URGENT = "urgent"
     HIGH = "high"
@@ -42,6 +51,8 @@ class Priority(StrEnum):
 
 
 class CredentialState(StrEnum):
+    """`valid` until Asana refuses the token: then `invalid`, until another one is stored."""
+
     VALID = "valid"
     INVALID = "invalid"
 

@@ -36,12 +36,7 @@ class AttentionOut(BaseModel):
     """Something a person should look at. It ends by itself once its cause is gone."""
 
     id: str
-    kind: AttentionKind = Field(
-        description="`lane-blocked`: Asana has refused all exports of a workspace for hours. "
-        "`credential-invalid`: Asana no longer accepts a token; store another one. "
-        "`exports-failed`: exports of a workspace failed for the same cause in the last 30 days. "
-        "`storage-full`: files cannot be stored; make room, and they are fetched."
-    )
+    kind: AttentionKind
     workspace: str | None = Field(description="Null where all may be concerned.")
     cause: str | None = Field(description="The credential, or the code of the problem the exports failed by.")
     since: datetime

@@ -4,8 +4,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from app.api.examples import EXAMPLES
 from app.api.problems import MEDIA_TYPE
-from app.api.schemas import EXPORT_EXAMPLE
 
 DESCRIPTION = """Exports of Asana, one at a time per workspace, archived and verified.
 
@@ -84,8 +84,9 @@ def describe(app: FastAPI) -> None:
         if app.openapi_schema is None:
             document = make()
             document["components"]["headers"] = HEADERS
-            # FastAPI leaves the nulls of an example out.
-            document["components"]["schemas"]["ExportOut"]["examples"] = [EXPORT_EXAMPLE]
+            # Put in here, for FastAPI leaves the nulls of an example out.
+            for name, example in EXAMPLES.items():
+                document["components"]["schemas"][name]["examples"] = [example]
             for path in document["paths"].values():
                 for operation in path.values():
                     operation.setdefault("security", [])

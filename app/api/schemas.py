@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
-from pydantic.config import JsonDict
 
 from app.access.models import Kind, Priority
 from app.api.problems import ErrorOut
@@ -115,61 +114,8 @@ class WarningOut(BaseModel):
     detail: str
 
 
-EXPORT_EXAMPLE: JsonDict = {
-    "id": "exp_01997d3c5b7d7e3f8a1b2c3d4e5f6071",
-    "kind": "resource",
-    "workspace": "12345",
-    "status": "queued",
-    "wait_reason": "behind_others",
-    "priority": "normal",
-    "request": {"workspace": "12345", "export_request_parameters": [{"resource_type": "task"}]},
-    "labels": {"team": "bi"},
-    "queue": {
-        "position": 3,
-        "ahead": 2,
-        "eta": {
-            "start_p50": "2026-01-02T03:14:05.678901Z",
-            "start_p90": "2026-01-02T03:24:05.678901Z",
-            "finish_p50": "2026-01-02T03:19:05.678901Z",
-            "finish_p90": "2026-01-02T03:31:05.678901Z",
-            "sample_size": 41,
-        },
-    },
-    "run": {
-        "id": "run_01997d3c5b7d7e3f8a1b2c3d4e5f6072",
-        "attempt": 1,
-        "phase": None,
-        "shared": False,
-        "eta": None,
-        "asana_job_gid": None,
-        "data_as_of": {"from": None, "to": None},
-    },
-    "artifact": None,
-    "error": None,
-    "warnings": [],
-    "latency": {
-        "total_ms": 1500,
-        "behind_others_ms": 1500,
-        "external_ms": 0,
-        "backoff_ms": 0,
-        "paused_ms": 0,
-        "run_ms": 0,
-        "archive_ms": 0,
-    },
-    "deliver_by": None,
-    "created_by": "bi",
-    "created_at": "2026-01-02T03:04:05.678901Z",
-    "started_at": None,
-    "finished_at": None,
-    "retry_of": None,
-    "version": 1,
-}
-
-
 class ExportOut(BaseModel):
     """One caller's request and its outcome."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [EXPORT_EXAMPLE]})
 
     id: str
     kind: Kind

@@ -13,6 +13,10 @@ MEDIA_TYPE = "application/gzip"
 
 
 class ArtifactState(StrEnum):
+    """Whether a file can be had: `available`, or `expiring` within a day; `expired` by its retention, or
+    `deleted` by somebody.
+    """
+
     AVAILABLE = "available"
     EXPIRING = "expiring"
     EXPIRED = "expired"

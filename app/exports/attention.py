@@ -27,6 +27,13 @@ BY_REQUEST = (Code.QUEUE_TTL_EXCEEDED,)
 
 
 class AttentionKind(StrEnum):
+    """What is amiss.
+
+    `lane-blocked`: Asana has refused all exports of a workspace for hours. `credential-invalid`: Asana no
+    longer accepts a token; store another one. `exports-failed`: exports of a workspace failed for the same
+    cause in the last 30 days. `storage-full`: files cannot be stored; make room, and they are fetched.
+    """
+
     LANE_BLOCKED = "lane-blocked"
     CREDENTIAL_INVALID = "credential-invalid"
     EXPORTS_FAILED = "exports-failed"

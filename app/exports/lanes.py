@@ -14,7 +14,7 @@ from app.lanes.models import Lane, LaneWait, WaitReason, Worker
 
 
 class LaneState(StrEnum):
-    """What an administrator has said; a paused lane starts nothing, a draining one accepts nothing."""
+    """What an administrator has said: `paused` starts nothing, `draining` accepts nothing, `open` does both."""
 
     OPEN = "open"
     PAUSED = "paused"

@@ -13,7 +13,12 @@ from app.lanes.models import WaitReason
 
 
 class Status(StrEnum):
-    """Where an export stands; the last three are final. Running and canceling hold the lane's slot."""
+    """Where an export stands.
+
+    `queued`: waiting for its turn. `running`: holding the workspace's slot at Asana. `archiving`: Asana is
+    done, and the file is fetched and verified. `canceling`: canceled, but its job still holds the slot. The
+    end is one of `succeeded`, `failed` and `canceled`.
+    """
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -25,7 +30,9 @@ class Status(StrEnum):
 
 
 class Phase(StrEnum):
-    """What a running run is about; `submit_unknown`: Asana may or may not have started the job."""
+    """What a running run is about: `submitting` it to Asana; `submit_unknown`, for Asana may or may not have
+    started it; `polling` its job until that has ended.
+    """
 
     SUBMITTING = "submitting"
     SUBMIT_UNKNOWN = "submit_unknown"

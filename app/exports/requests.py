@@ -38,7 +38,7 @@ FieldPath = Annotated[
 
 
 class ResourceType(StrEnum):
-    """What a resource export may hold."""
+    """What a resource export may hold: every `task`, `team` or `message` of the workspace."""
 
     TASK = "task"
     TEAM = "team"

@@ -11,7 +11,14 @@ from app.ids import LaneKey, WorkerId
 
 
 class WaitReason(StrEnum):
-    """Why something is not moving."""
+    """Why something is not moving.
+
+    `behind_others`: others of the workspace go first. `upstream_slot_busy`: Asana refuses, as it does while
+    somebody else exports the workspace. `rate_limited`: Asana asks for a pause. `credential_invalid`: the
+    token has to be replaced. `lane_paused`: an administrator holds the queue. `backoff`: a pause before it
+    is tried again. `storage_full`: there is no room for the file. `waiting_for_worker`: it is next, and the
+    next worker that has time takes it.
+    """
 
     BEHIND_OTHERS = "behind_others"
     UPSTREAM_SLOT_BUSY = "upstream_slot_busy"

@@ -1,0 +1,146 @@
+"""An example of each answer, by the name of its model."""
+
+from typing import Any
+
+EXPORT: dict[str, Any] = {
+    "id": "exp_01997d3c5b7d7e3f8a1b2c3d4e5f6071",
+    "kind": "resource",
+    "workspace": "12345",
+    "status": "queued",
+    "wait_reason": "behind_others",
+    "priority": "normal",
+    "request": {"workspace": "12345", "export_request_parameters": [{"resource_type": "task"}]},
+    "labels": {"team": "bi"},
+    "queue": {
+        "position": 3,
+        "ahead": 2,
+        "eta": {
+            "start_p50": "2026-01-02T03:14:05.678901Z",
+            "start_p90": "2026-01-02T03:24:05.678901Z",
+            "finish_p50": "2026-01-02T03:19:05.678901Z",
+            "finish_p90": "2026-01-02T03:31:05.678901Z",
+            "sample_size": 41,
+        },
+    },
+    "run": {
+        "id": "run_01997d3c5b7d7e3f8a1b2c3d4e5f6072",
+        "attempt": 1,
+        "phase": None,
+        "shared": False,
+        "eta": None,
+        "asana_job_gid": None,
+        "data_as_of": {"from": None, "to": None},
+    },
+    "artifact": None,
+    "error": None,
+    "warnings": [],
+    "latency": {
+        "total_ms": 1500,
+        "behind_others_ms": 1500,
+        "external_ms": 0,
+        "backoff_ms": 0,
+        "paused_ms": 0,
+        "run_ms": 0,
+        "archive_ms": 0,
+    },
+    "deliver_by": None,
+    "created_by": "bi",
+    "created_at": "2026-01-02T03:04:05.678901Z",
+    "started_at": None,
+    "finished_at": None,
+    "retry_of": None,
+    "version": 1,
+}
+PLAN: dict[str, Any] = {
+    "lane": "12345",
+    "status": "queued",
+    "shares_run": None,
+    "queue": EXPORT["queue"],
+}
+EVENT: dict[str, Any] = {
+    "id": "evt_01997d3c5b7d7e3f8a1b2c3d4e5f6073",
+    "type": "export.created",
+    "actor": "client:bi",
+    "request_id": "req_01997d3c5b7d7e3f8a1b2c3d4e5f6070",
+    "created_at": "2026-01-02T03:04:05.678901Z",
+    "data": {"status": "queued", "version": 1, "priority": "normal"},
+}
+WORKSPACE: dict[str, Any] = {
+    "gid": "12345",
+    "name": "Example Ltd",
+    "credential": "cred_01997d3c5b7d7e3f8a1b2c3d4e5f6074",
+    "created_at": "2026-01-01T00:00:00Z",
+    "updated_at": "2026-01-01T00:00:00Z",
+}
+LANE: dict[str, Any] = {
+    "workspace": "12345",
+    "lane": "12345",
+    "state": "open",
+    "holder": "worker-7f9c:1",
+    "slot": {
+        "run": "run_01997d3c5b7d7e3f8a1b2c3d4e5f6071",
+        "kind": "resource",
+        "status": "running",
+        "phase": "polling",
+        "wait_reason": None,
+        "started_at": "2026-01-02T03:01:02.345678Z",
+    },
+    "queued": 3,
+    "oldest_queued_at": "2026-01-02T02:59:00.123456Z",
+    "archiving": 1,
+    "wait_reason": None,
+    "waiting_since": None,
+    "next_attempt_at": None,
+    "refusals": 0,
+}
+CLIENT: dict[str, Any] = {
+    "id": "cli_01997d3c5b7d7e3f8a1b2c3d4e5f6075",
+    "name": "bi",
+    "scopes": ["exports:write", "exports:read", "artifacts:read"],
+    "grants": [
+        {"workspace": "12345", "kinds": ["resource"], "highest_priority": "normal", "max_queued": None}
+    ],
+    "max_queued": 100,
+    "max_stored_bytes": None,
+    "created_at": "2026-01-01T00:00:00Z",
+    "last_used_at": "2026-01-02T03:04:05.678901Z",
+    "revoked_at": None,
+}
+CREDENTIAL: dict[str, Any] = {
+    "id": "cred_01997d3c5b7d7e3f8a1b2c3d4e5f6074",
+    "name": "service account of Example Ltd",
+    "state": "valid",
+    "invalid_since": None,
+    "asana_user_gid": "1200000000000001",
+    "asana_user_name": "Exports",
+    "created_at": "2026-01-01T00:00:00Z",
+    "updated_at": "2026-01-01T00:00:00Z",
+}
+ATTENTION: dict[str, Any] = {
+    "id": "exports-failed.12345.upstream-failed",
+    "kind": "exports-failed",
+    "workspace": "12345",
+    "cause": "upstream-failed",
+    "since": "2026-01-01T10:00:00Z",
+    "latest": "2026-01-02T03:04:05.678901Z",
+    "count": 7,
+    "acknowledged": None,
+}
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "Alive": {"status": "ok"},
+    "Readiness": {"ready": True, "database": True, "migrations": True, "workers": 2},
+    "ExportOut": EXPORT,
+    "ExportPage": {"items": [EXPORT], "next_page_token": "01997d3c5b7d7e3f8a1b2c3d4e5f6071"},
+    "PlanOut": PLAN,
+    "Timeline": {"items": [EVENT]},
+    "WorkspaceOut": WORKSPACE,
+    "WorkspaceList": {"items": [WORKSPACE]},
+    "LaneOut": LANE,
+    "ClientOut": CLIENT,
+    "ClientWithKey": CLIENT | {"key": "aex_01997d3c5b7d7e3f8a1b2c3d4e5f6075_made-of-43-random-characters"},
+    "ClientList": {"items": [CLIENT]},
+    "CredentialOut": CREDENTIAL,
+    "CredentialList": {"items": [CREDENTIAL]},
+    "AttentionOut": ATTENTION,
+    "AttentionList": {"items": [ATTENTION]},
+}
