@@ -35,8 +35,8 @@ class Kind(StrEnum):
 
 
 class Priority(StrEnum):
-    """Class of an export: `urgent` goes before `high`, `normal` and `low`; one that waits rises by a class every
-    two hours.
+    """Class of an export: `urgent` goes before `high`, `normal` and `low`. One that waits rises by a class
+    every two hours.
     """
 
     URGENT = "urgent"

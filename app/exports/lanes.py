@@ -14,7 +14,7 @@ from app.lanes.models import Lane, LaneWait, WaitReason, Worker
 
 
 class LaneState(StrEnum):
-    """What an administrator has said: `paused` starts nothing, `draining` accepts nothing, `open` does both."""
+    """What an administrator has said: `open`; `paused` starts nothing, `draining` accepts nothing."""
 
     OPEN = "open"
     PAUSED = "paused"
