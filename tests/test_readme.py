@@ -74,11 +74,15 @@ async def test_the_tour_can_be_taken_as_written(folder: Path) -> None:
         up.signal(signal.SIGTERM)
         await up.ended(30)
     assert '"name":"Sandbox 1001"' in said
-    assert "\nbehind_others\n" in said
+    assert "\nbehind_others\nthe same export\nsucceeded\n" in said
+    assert "'run_ms'" in said
     assert "export.succeeded" in said
+    assert "}\nsucceeded\n" in said
     digests = re.findall(r"^([0-9a-f]{64})\b", said, re.MULTILINE)
     assert len(digests) == 2
     assert len(set(digests)) == 1
     assert '"resource_type":"task"' in said
     assert "Asana does not support filters for teams" in said
-    assert re.search(r"^aex_\w+", said.splitlines()[-1])
+    key, state, items = said.splitlines()[-3:]
+    assert re.fullmatch(r"aex_[\w-]+", key)
+    assert (state, items) == ("open", "[]")
