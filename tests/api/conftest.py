@@ -21,6 +21,7 @@ from app.main import create_app
 from app.sandbox.control import SandboxControl
 from app.settings import Settings
 from tests.builders import Tenant, a_tenant, unlike_others
+from tests.history import check_history
 
 TASKS: dict[str, Any] = {"workspace": "1001", "export_request_parameters": [{"resource_type": "task"}]}
 
@@ -94,6 +95,7 @@ async def api(
     told = settings.model_copy(update={"asana_url": sandbox.api_url})
     async with served(told) as (url, services), AsyncExitStack() as stack:
         yield Api(url, told, sessions, stack, tenant, services)
+    await check_history(sessions)
 
 
 @pytest.fixture

@@ -132,6 +132,8 @@ async def test_a_mistake_of_ours_is_a_problem_too(api: Api, admin: httpx.AsyncCl
     document = await problem(await admin.get("/v1/exports"), 500, "internal-error")
     assert "labels" not in str(document)
     await problem(await admin.post("/v1/exports/resource", json=TASKS), 500, "internal-error")
+    async with api.sessions.begin() as session:
+        await session.execute(text("ALTER TABLE exports RENAME lost TO labels"))
 
 
 async def test_a_database_that_is_away_is_said_so(api: Api, postgres_url: str) -> None:
