@@ -29,12 +29,14 @@ from app.access.models import ALL_WORKSPACES, Client, Kind, Priority, Scope
 from app.access.vault import VaultError
 from app.api.changes import Changes
 from app.api.services import open_services
+from app.artifacts.store import LocalStore
 from app.database.embedded import EmbeddedPostgresError
 from app.database.migrate import at_head
 from app.database.migrate import migrate as migrate_database
 from app.database.session import Database, UnsupportedServer, open_database
 from app.demo import DemoFailed, run_demo
 from app.events.log import Cause
+from app.exports.history import Violation, violations
 from app.local import PartFailed, against, end_with_parent, running
 from app.logs import set_up_logs
 from app.main import create_app
@@ -194,6 +196,26 @@ def revoke_key(name: Annotated[str, typer.Argument(help="As `keys list` shows it
 def demo() -> None:
     """Run real exports through a service of its own, against a sandbox Asana, and check what comes out."""
     _run(run_demo(_settings(log_level="warning").data_dir / "demo", out))
+
+
+@cli.command()
+def verify(
+    files: Annotated[bool, typer.Option(help="Read every archived file, and compare it.")] = True,
+) -> None:
+    """Check by the event log and the files that every promise was kept; exit with 1 where one was not."""
+    settings = _settings()
+
+    async def run() -> list[Violation]:
+        store = LocalStore(settings.files_dir) if files else None
+        async with _migrated_database(settings) as database, database.sessions() as session:
+            return [violation async for violation in violations(session, store)]
+
+    found = _run(run())
+    for violation in found:
+        out.print(f"[red]{violation.subject}[/red]: {violation.promise}: {violation.detail}", soft_wrap=True)
+    if found:
+        raise SystemExit(1)
+    out.print("Every promise was kept.")
 
 
 @cli.command()

@@ -5,12 +5,12 @@ from collections.abc import Awaitable, Callable
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.events.log import Cause
+from app.exports.history import EVERYBODY
 from app.exports.models import Export, Phase, Status
 from app.exports.reading import ExportFilter, export_views
 from app.ids import LaneKey
 from app.lanes.control import pause, resume
 from app.lanes.models import WaitReason
-from tests.history import EVERYBODY
 from tests.system.conftest import Service
 from tests.system.test_exports import assert_verified, resource
 

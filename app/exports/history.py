@@ -1,0 +1,156 @@
+"""Whether the promises were kept: what the event log, the tables and the store say of each other."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from itertools import pairwise
+from typing import TypeVar
+
+from sqlalchemy import Select, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.access.models import Client, Scope
+from app.artifacts.models import Artifact, ArtifactState
+from app.artifacts.store import LocalStore, NotStored
+from app.events.log import Event, EventType
+from app.exports.models import Export, Run, Status
+from app.exports.reading import ExportFilter, ExportView, export_views
+from app.exports.states import FINAL, LIVE, MAY_BECOME
+from app.ids import ExportId, LaneKey, RunId
+
+AT_ONCE = 500
+EVERYBODY = Client(name="verify", scopes=[Scope.ADMIN], grants=[])
+
+T = TypeVar("T")
+
+
+class Promise(StrEnum):
+    """What is promised of exports."""
+
+    RECORDED = "every change is an event"
+    ONE_STEP = "a status follows another as it may"
+    ONE_END = "an export ends once"
+    ONE_SLOT = "one run at a time holds a lane's slot"
+    LATENCY = "the parts of the latency add up"
+    REASON = "every wait has a reason"
+    FILE = "a succeeded export has its verified file"
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A promise that was not kept, by what, and how that shows."""
+
+    promise: Promise
+    subject: str
+    detail: str
+
+
+async def violations(session: AsyncSession, store: LocalStore | None = None) -> AsyncIterator[Violation]:
+    """Go through everything that is kept, some at a time; with a store, its files are read too.
+
+    The session has to be fresh: all is seen as of one moment, though the service goes on.
+    """
+    await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+    async for view, story in _exports(session):
+        for found in (*_in_story(view, story), *_in_times(view)):
+            yield found
+    async for found in _in_slots(session):
+        yield found
+    if store:
+        async for found in _in_files(session, store):
+            yield found
+
+
+async def _exports(session: AsyncSession) -> AsyncIterator[tuple[ExportView, Sequence[Event]]]:
+    before: ExportId | None = None
+    while views := await export_views(session, EVERYBODY, ExportFilter(), before=before, most=AT_ONCE):
+        stories = defaultdict[str | None, list[Event]](list)
+        ids = [view.export.id for view in views]
+        for event in await session.scalars(select(Event).where(Event.export.in_(ids)).order_by(Event.seq)):
+            stories[event.export].append(event)
+        for view in views:
+            yield view, stories[view.export.id]
+        before = views[-1].export.id
+        session.expunge_all()
+
+
+def _in_story(view: ExportView, story: Sequence[Event]) -> Iterator[Violation]:
+    export = view.export
+    versions = [event.data.get("version") for event in story]
+    if not story or story[0].type != EventType.EXPORT_CREATED or versions != [*range(1, len(story) + 1)]:
+        yield Violation(Promise.RECORDED, export.id, f"its events have the versions {versions}")
+        return
+    statuses = [Status(event.data["status"]) for event in story]
+    if (statuses[-1], len(story)) != (export.status, export.version):
+        detail = f"is {export.status} in version {export.version}, but {statuses[-1]} in {len(story)} events"
+        yield Violation(Promise.RECORDED, export.id, detail)
+    for event, (before, after) in zip(story[1:], pairwise(statuses), strict=True):
+        leaps = event.data.get("joined_run") or event.data.get("left_run")
+        if before in FINAL:
+            yield Violation(Promise.ONE_END, export.id, f"was {before}, and became {after}")
+        elif after is not before and after not in MAY_BECOME[before] and not leaps:
+            yield Violation(Promise.ONE_STEP, export.id, f"was {before}, and became {after}")
+
+
+def _in_times(view: ExportView) -> Iterator[Violation]:
+    export = view.export
+    parts = asdict(view.latency)
+    total = parts.pop("total_ms")
+    if sum(parts.values()) != total or min(parts.values()) < 0:
+        yield Violation(Promise.LATENCY, export.id, f"{parts} in {total} ms")
+    if export.status is Status.QUEUED and view.wait_reason is None:
+        yield Violation(Promise.REASON, export.id, "is queued, and nothing says why")
+
+
+async def _in_slots(session: AsyncSession) -> AsyncIterator[Violation]:
+    """By the order of writing, which within a lane is that of commit: its row is locked meanwhile."""
+    holders: dict[LaneKey, RunId] = {}
+    of_runs = select(Event).where(Event.lane.is_not(None), Event.run.is_not(None))
+    async for event in _streamed(session, of_runs.order_by(Event.seq)):
+        if event.lane is None or event.run is None or _of_one_export(event):
+            continue
+        if event.data.get("status") in LIVE:
+            if (holder := holders.setdefault(event.lane, event.run)) != event.run:
+                detail = f"{event.run} took the slot at {event.created_at}, while {holder} held it"
+                yield Violation(Promise.ONE_SLOT, event.lane, detail)
+            holders[event.lane] = event.run
+        elif holders.get(event.lane) == event.run:
+            del holders[event.lane]
+
+
+def _of_one_export(event: Event) -> bool:
+    return bool(event.data.get("joined_run") or event.data.get("left_run"))
+
+
+async def _in_files(session: AsyncSession, store: LocalStore) -> AsyncIterator[Violation]:
+    without = select(Export.id).outerjoin(Artifact, Artifact.run == Export.run)
+    for export in await session.scalars(
+        without.where(Export.status == Status.SUCCEEDED, Artifact.id.is_(None))
+    ):
+        yield Violation(Promise.FILE, export, "has succeeded without an artifact")
+    kept = select(Artifact).join(Run, Run.id == Artifact.run).order_by(Artifact.id)
+    async for artifact in _streamed(session, kept.where(Artifact.state == ArtifactState.AVAILABLE)):
+        if fault := await _fault_of(artifact, store):
+            yield Violation(Promise.FILE, artifact.id, fault)
+
+
+async def _fault_of(artifact: Artifact, store: LocalStore) -> str | None:
+    try:
+        file = await store.open(artifact.key)
+    except (NotStored, OSError) as error:
+        return f"{artifact.key} cannot be read: {type(error).__name__}"
+    digest = hashlib.sha256()
+    async for piece in file.chunks():
+        digest.update(piece)
+    if file.size != artifact.bytes or digest.hexdigest() != artifact.sha256:
+        return f"{artifact.key} is not the file that was verified"
+    return None
+
+
+async def _streamed(session: AsyncSession, statement: Select[T]) -> AsyncIterator[T]:
+    rows = await session.stream_scalars(statement.execution_options(yield_per=AT_ONCE))
+    async for row in rows:
+        yield row
+        session.expunge(row)
