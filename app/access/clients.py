@@ -10,10 +10,11 @@ from typing import Annotated, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 from sqlalchemy import func, or_, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.models import ALL_WORKSPACES, Client, Grant, Kind, Priority, Scope
-from app.database.base import Json
+from app.database.base import NO_KEY_UPDATE, Json
 from app.events.log import Cause, EventType, audit
 from app.ids import ClientId, new_client_id
 from app.problems import Code, ProblemError
@@ -128,9 +129,8 @@ async def create_client(session: AsyncSession, spec: ClientSpec, cause: Cause) -
         max_stored_bytes=spec.max_stored_bytes,
     )
     key = _new_key(client)
-    await _check_name(session, spec.name)
     session.add(client)
-    await session.flush()
+    await _flush(session, spec.name)
     await session.refresh(client)
     await _audit(session, EventType.CLIENT_CREATED, client, cause, spec.model_dump(mode="json"))
     return client, key
@@ -142,15 +142,13 @@ async def change_client(
     """Change what is given. Raises `ProblemError`: `not-found`, `conflict` for a name that is taken."""
     client = await client_by_id(session, client_id, lock=True)
     given = changes.model_dump(exclude_unset=True)
-    if changes.name and changes.name != client.name:
-        await _check_name(session, changes.name)
     for name in given.keys() - {"grants"}:
         setattr(client, name, [*given[name]] if name == "scopes" else given[name])
     if "grants" in given:
         client.grants.clear()
         await session.flush()
         client.grants.extend(_grant(grant) for grant in changes.grants)
-    await session.flush()
+    await _flush(session, client.name)
     await _audit(
         session,
         EventType.CLIENT_CHANGED,
@@ -183,7 +181,7 @@ async def revoke_client(session: AsyncSession, client_id: ClientId, cause: Cause
 
 async def client_by_id(session: AsyncSession, client_id: ClientId, *, lock: bool = False) -> Client:
     """The client, revoked or not. Raises `ProblemError` `not-found`."""
-    client = await session.get(Client, client_id, with_for_update=lock or None)
+    client = await session.get(Client, client_id, with_for_update=NO_KEY_UPDATE if lock else None)
     if client is None:
         raise ProblemError(Code.NOT_FOUND, f"There is no client {client_id}.")
     return client
@@ -244,9 +242,11 @@ def _grant(spec: GrantSpec) -> Grant:
     )
 
 
-async def _check_name(session: AsyncSession, name: str) -> None:
-    if await client_by_name(session, name):
-        raise ProblemError(Code.CONFLICT, f"There is a client named {name!r} already.")
+async def _flush(session: AsyncSession, name: str) -> None:
+    try:
+        await session.flush()
+    except IntegrityError:
+        raise ProblemError(Code.CONFLICT, f"There is a client named {name!r} already.") from None
 
 
 async def _audit(session: AsyncSession, kind: EventType, client: Client, cause: Cause, data: Json) -> None:

@@ -22,6 +22,7 @@ from app.asana.errors import (
     Refused,
 )
 from app.asana.schemas import User
+from app.database.base import NO_KEY_UPDATE
 from app.events.log import Cause, EventType, audit
 from app.ids import CredentialId, new_credential_id
 from app.lanes.notifications import CREDENTIALS, LANES, notify
@@ -85,7 +86,7 @@ async def replace_token(
         await session.execute(LOCK_LANES, {"credential": credential_id})
         # Locked, for a worker may be about to call the old token invalid: only over what is then in the row
         # does the new state count as a change.
-        credential = await session.get_one(Credential, credential_id, with_for_update=True)
+        credential = await session.get_one(Credential, credential_id, with_for_update=NO_KEY_UPDATE)
         _set_token(credential, vault, token, user)
         await session.flush()
         await session.execute(WAKE_LANES, {"credential": credential_id})
@@ -130,7 +131,7 @@ async def register_workspace(
     with _told(on_refusal=Code.WORKSPACE_REFUSED):
         found = await asana.workspace(token, gid)
     async with sessions.begin() as session:
-        workspace = await session.get(Workspace, gid, with_for_update=True)
+        workspace = await session.get(Workspace, gid, with_for_update=NO_KEY_UPDATE)
         is_new = workspace is None
         if workspace is None:
             workspace = Workspace(gid=gid, name=found.name, credential=credential_id)

@@ -82,6 +82,11 @@ class Client(Base):
         """What the event log calls it."""
         return f"client:{self.name}"
 
+    @property
+    def has_quotas(self) -> bool:
+        limits = (self.max_queued, self.max_stored_bytes, *(grant.max_queued for grant in self.grants))
+        return any(limit is not None for limit in limits)
+
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes or Scope.ADMIN in self.scopes
 

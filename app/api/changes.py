@@ -31,6 +31,8 @@ class Changes:
         self._clock = clock
         self._by_run: defaultdict[RunId, set[asyncio.Event]] = defaultdict(set)
         self._by_lane: defaultdict[LaneKey, set[asyncio.Event]] = defaultdict(set)
+        # Those that are told of their lane within moments: once is enough, whatever happens there.
+        self._soon: set[asyncio.Event] = set()
         self.closed = False
 
     @contextmanager
@@ -75,8 +77,14 @@ class Changes:
         told = self._by_run.get(run, set())
         for event in told:
             event.set()
-        for event in self._by_lane.get(lane, set()) - told:
-            asyncio.get_running_loop().call_later(random.uniform(0, LANE_NEWS_WITHIN), event.set)  # noqa: S311
+        loop = asyncio.get_running_loop()
+        for event in self._by_lane.get(lane, set()) - told - self._soon:
+            self._soon.add(event)
+            loop.call_later(random.uniform(0, LANE_NEWS_WITHIN), self._set, event)  # noqa: S311
+
+    def _set(self, event: asyncio.Event) -> None:
+        self._soon.discard(event)
+        event.set()
 
     def _wake_all(self) -> None:
         for events in self._by_run.values():

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from urllib.parse import urljoin
 
 import httpx
 
-from app.artifacts.store import LocalStore
+from app.artifacts.store import LocalStore, Writer
 from app.artifacts.verify import Verified, Verifier
 from app.retry_after import retry_after
 
@@ -54,10 +55,12 @@ class DownloadPolicy:
             raise UrlNotAllowed(f"host {url.host!r} is not allowed")
 
 
-async def fetch(
+@asynccontextmanager
+async def fetched(
     http: httpx.AsyncClient, url: str, store: LocalStore, key: str, policy: DownloadPolicy, verifier: Verifier
-) -> Verified:
-    """Keep the file at `url` under `key`, at constant memory; nothing is visible unless it was verified.
+) -> AsyncIterator[tuple[Writer, Verified]]:
+    """The file at `url`, written for `key` at constant memory and verified; unless the caller publishes it,
+    nothing of it remains.
 
     One try. Raises `UrlNotAllowed`, `UrlExpired`, `Gone`, `Interrupted`, `Corrupt`, `TooLarge` or
     `StorageFull`.
@@ -68,9 +71,7 @@ async def fetch(
                 await asyncio.gather(asyncio.to_thread(verifier.feed, batch), writer.write(batch))
         except httpx.HTTPError as error:
             raise Interrupted(f"the transfer broke off: {type(error).__name__} {error}".strip()) from None
-        verified = await asyncio.to_thread(verifier.finish)
-        await writer.publish()
-    return verified
+        yield writer, await asyncio.to_thread(verifier.finish)
 
 
 async def _content(http: httpx.AsyncClient, url: str, policy: DownloadPolicy) -> AsyncIterator[bytes]:

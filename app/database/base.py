@@ -13,6 +13,8 @@ from app.ids import ArtifactId, ClientId, CredentialId, EventId, ExportId, LaneK
 
 Json = dict[str, Any]
 BigInt = NewType("BigInt", int)
+# Locks a row against changes, but not against being referred to.
+NO_KEY_UPDATE = {"key_share": True}
 
 # Ids sort by time of making only if letters are compared by their bytes.
 _ID = Text(collation="C")

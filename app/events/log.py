@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import BigInteger, Identity, Index, Text, func, insert, text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -83,7 +84,37 @@ async def record(
     data: Json | None = None,
 ) -> None:
     """Write an event into the caller's transaction."""
-    event = {
+    event = new_event(
+        kind,
+        actor=actor,
+        export=export,
+        run=run,
+        lane=lane,
+        credential=credential,
+        request_id=request_id,
+        data=data,
+    )
+    await session.execute(INSERT, event)
+
+
+async def record_all(session: AsyncSession, events: list[dict[str, Any]]) -> None:
+    """Write many in one go."""
+    await session.execute(INSERT, events)
+
+
+def new_event(
+    kind: EventType,
+    *,
+    actor: str,
+    export: ExportId | None = None,
+    run: RunId | None = None,
+    lane: LaneKey | None = None,
+    credential: CredentialId | None = None,
+    request_id: str | None = None,
+    data: Json | None = None,
+) -> dict[str, Any]:
+    """An event to be recorded."""
+    return {
         "id": new_event_id(),
         "type": kind,
         "export": export,
@@ -94,7 +125,6 @@ async def record(
         "request_id": request_id,
         "data": data or {},
     }
-    await session.execute(INSERT, event)
 
 
 async def audit(

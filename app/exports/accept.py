@@ -72,7 +72,9 @@ async def accept(session: AsyncSession, client: Client, wanted: Submission, rule
     priority above the grant's, `quota-exceeded` and `queue-full`, `lane-draining`.
     """
     admitted = await admit(session, client, wanted, rules.lane_scope)
-    now = await enter_lane(session, admitted.lane, admitted.workspace.gid)
+    lane = await enter_lane(session, admitted.lane, admitted.workspace.gid)
+    _refuse_draining(admitted.workspace.gid, lane.draining_at)
+    now = lane.now
     await check_quotas(session, client, admitted.grant, admitted.lane, rules.limits)
     shared = await joinable(session, admitted.fingerprint, wanted.max_age, lock=True)
     run = shared or await _new_run(session, client, wanted, admitted, now)
@@ -104,14 +106,15 @@ async def admit(session: AsyncSession, client: Client, wanted: Submission, scope
             f"your grant for workspace {request.workspace} allows {grant.highest_priority} at most",
         )
         raise ProblemError(Code.VALIDATION_FAILED, "The request has 1 fault.", (fault,))
-    if known.draining_at:
-        raise ProblemError(
-            Code.LANE_DRAINING,
-            f"The lane of workspace {request.workspace} takes no new exports.",
-            retry_after=RETRY_AFTER,
-        )
+    _refuse_draining(request.workspace, known.draining_at)
     same = fingerprint(request.kind, request.workspace, request.canonical(), known.Credential)
     return Admitted(known.Workspace, known.Credential, grant, lane, same)
+
+
+def _refuse_draining(workspace: str, draining_at: datetime | None) -> None:
+    if draining_at:
+        detail = f"The lane of workspace {workspace} takes no new exports."
+        raise ProblemError(Code.LANE_DRAINING, detail, retry_after=RETRY_AFTER)
 
 
 def lane_of(workspace: str, kind: Kind, scope: LaneScope) -> LaneKey:

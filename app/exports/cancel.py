@@ -44,9 +44,9 @@ async def cancel(session: AsyncSession, export_id: ExportId, *, actor: str, requ
 
 
 async def give_up_waiting(session: AsyncSession, export_id: ExportId, *, actor: str) -> None:
-    """Fail an export that is still queued though its `queue_ttl` is over."""
+    """Fail an export that has not started though its `queue_ttl` is over; another attempt is no new wait."""
     export, run = await _locked(session, export_id)
-    if export.status is not Status.QUEUED or run.status is not Status.QUEUED:
+    if export.started_at or export.status is not Status.QUEUED or run.status is not Status.QUEUED:
         return
     waited = (await database_now(session) - export.created_at).total_seconds()
     problem = Problem(Code.QUEUE_TTL_EXCEEDED, f"It was still queued after {waited:.0f} seconds.")

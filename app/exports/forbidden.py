@@ -4,16 +4,17 @@ What Asana says with it is not documented, so that only trying tells: a run of a
 in right after the refusal has shown that it was not for the slot.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import bindparam, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from app.exports.models import Phase, Run, Status
+from app.access.models import Credential, Kind
+from app.exports.models import Run, Status
 from app.exports.order import IN_LANE, ORDER, READY
 from app.exports.runs import begin, leave_slot, run_in_flight
-from app.exports.states import change, locked_run
+from app.exports.states import change, locked_run, seen_running
 from app.ids import RunId
 from app.lanes.claim import HeldLane
 from app.lanes.lease import hold
@@ -22,11 +23,17 @@ from app.lanes.release import park
 from app.problems import Code, Problem
 
 PROBES_BEFORE_ANOTHER = 3
-FORBIDDEN_AT_ONCE = 50
+# Each may have a thousand exports that share it.
+FORBIDDEN_AT_ONCE = 10
 
 OF_ANOTHER = (
     select(Run)
-    .where(IN_LANE, READY, Run.kind == bindparam("kind"), Run.credential != bindparam("credential"))
+    .where(
+        IN_LANE,
+        READY,
+        Run.kind == bindparam("kind"),
+        Run.credential.not_in(bindparam("refused", expanding=True)),
+    )
     .order_by(*ORDER)
     .limit(1)
     .with_for_update(of=Run)
@@ -35,35 +42,42 @@ ADMITTED = aliased(Run)
 
 
 async def slot_refused(
-    session: AsyncSession, lane: HeldLane, run_id: RunId, pause: Callable[[int], float], *, ask_another: bool
+    session: AsyncSession,
+    lane: HeldLane,
+    run_id: RunId,
+    pause: Callable[[int], float],
+    *,
+    before: Sequence[Run] = (),
 ) -> Run | None:
     """Asana answered 403: the run goes back to its place, and the lane waits until the next probe.
 
-    After three refusals in a row, and if `ask_another`, the lane does not wait yet: the next run of the same
-    kind by another credential takes the slot and is returned, to be tried at once. `pause` gives the seconds
-    until the next probe from the number of refusals in a row before this one.
+    After three refusals in a row the lane does not wait yet: the next run of the same kind by a credential
+    that was not refused `before` in this round takes the slot and is returned, to be tried at once. `pause`
+    gives the seconds until the next probe from the number of refusals in a row before this one.
     """
-    refused = (await hold(session, lane)).probes
+    state = await hold(session, lane)
     run = await locked_run(session, run_id)
     # A probe that ends as it began is kept from the callers, who still see their exports queued.
-    unseen = refused > 0 and run.phase is Phase.SUBMITTING
+    unseen = not await seen_running(session, run)
     await leave_slot(
         session, lane, run, Status.QUEUED, wait_reason=WaitReason.UPSTREAM_SLOT_BUSY, quietly=unseen
     )
-    if ask_another and refused + 1 >= PROBES_BEFORE_ANOTHER:
+    if state.probes + 1 >= PROBES_BEFORE_ANOTHER and not state.paused:
         if begun := await run_in_flight(session, lane):
             return begun  # committed before, and only the answer was lost
-        whose = {"lane": lane.key, "kind": run.kind, "credential": run.credential}
+        refused = [run.credential, *(each.credential for each in before)]
+        whose = {"lane": lane.key, "kind": run.kind, "refused": refused}
         if other := await session.scalar(OF_ANOTHER, whose):
-            await begin(session, lane, other, quietly=True)
+            await begin(session, lane, other, quietly=True, out_of_turn=True)
             return other
-    await park(session, lane, WaitReason.UPSTREAM_SLOT_BUSY, pause(refused), probes=refused + 1)
+    seconds = pause(state.probes)
+    await park(session, lane, WaitReason.UPSTREAM_SLOT_BUSY, seconds, probes=state.probes + 1)
     return None
 
 
 async def never_admitted(session: AsyncSession, run: Run, seconds: float) -> bool:
-    """Whether the lane has been refused for so many seconds, and Asana never took a run of the kind from the
-    credential in it."""
+    """Whether Asana has refused the run's lane for so many seconds, all of which something of the run's kind
+    and credential was there to be tried, and never took any of that."""
     since = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, seconds)
     refused = select(LaneWait.id).where(
         LaneWait.lane == run.lane,
@@ -71,20 +85,20 @@ async def never_admitted(session: AsyncSession, run: Run, seconds: float) -> boo
         LaneWait.reason == WaitReason.UPSTREAM_SLOT_BUSY,
         LaneWait.since < since,
     )
-    admitted = select(ADMITTED.id).where(
-        ADMITTED.lane == run.lane,
-        ADMITTED.credential == run.credential,
-        ADMITTED.kind == run.kind,
-        ADMITTED.submitted_at.is_not(None),
-    )
-    return bool(await session.scalar(select(refused.exists() & ~admitted.exists())))
+    same = ADMITTED.lane == run.lane, ADMITTED.credential == run.credential, ADMITTED.kind == run.kind
+    waited = select(ADMITTED.id).where(*same, ADMITTED.status == Status.QUEUED, ADMITTED.queued_at < since)
+    old_token = select(Credential.id).where(Credential.id == run.credential, Credential.updated_at < since)
+    # Another attempt forgets the time of the one before.
+    admitted = select(ADMITTED.id).where(*same, or_(ADMITTED.submitted_at.is_not(None), ADMITTED.attempt > 1))
+    said = refused.exists() & waited.exists() & old_token.exists() & ~admitted.exists()
+    return bool(await session.scalar(select(said)))
 
 
 async def forbid(session: AsyncSession, lane: HeldLane, refused: Run, detail: str) -> bool:
     """Fail what is queued in the lane of the same kind and credential as a refused run, some at a time;
-    tells whether there may be more."""
+    tells whether there may be more. Of graphs only those with the same parent: another may be accessible."""
     await hold(session, lane)
-    runs = await session.scalars(
+    runs = (
         select(Run)
         .where(
             Run.lane == lane.key,
@@ -96,7 +110,9 @@ async def forbid(session: AsyncSession, lane: HeldLane, refused: Run, detail: st
         .limit(FORBIDDEN_AT_ONCE)
         .with_for_update()
     )
-    failing = runs.all()
+    if refused.kind is Kind.GRAPH:
+        runs = runs.where(Run.request["parent"].astext == refused.request["parent"])
+    failing = (await session.scalars(runs)).all()
     for run in failing:
         problem = Problem(Code.UPSTREAM_FORBIDDEN, detail)
         await change(session, run, Status.FAILED, actor=lane.worker, problem=problem)

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.access.models import Credential, CredentialState, Priority
+from app.database.base import BigInt
 from app.exports.models import Export, Run, Status
 from app.exports.states import FINAL
 from app.ids import ClientId, LaneKey, RunId
@@ -71,7 +72,7 @@ POSITIONS = (
     .subquery()
 )
 POSITIONS_OF = select(POSITIONS).where(POSITIONS.c.id.in_(bindparam("runs", expanding=True)))
-# The last turn among the client's own queued runs of the class and the one served last.
+# The last turn of the class: among the client's own queued runs, and the one served last.
 LAST_TURN = select(
     func.greatest(
         select(func.max(Run.turn))
@@ -82,7 +83,7 @@ LAST_TURN = select(
             Run.rank == bindparam("rank"),
         )
         .scalar_subquery(),
-        select(Lane.turn).where(Lane.key == bindparam("lane")).scalar_subquery(),
+        select(Lane.turns[bindparam("rank") + 1]).where(Lane.key == bindparam("lane")).scalar_subquery(),
         0,
     )
 )
@@ -90,16 +91,22 @@ WISHES = select(
     func.min(case({priority: priority.rank for priority in Priority}, value=Export.priority)),
     func.min(Export.deliver_by),
 ).where(Export.run == bindparam("run"), Export.status.not_in(FINAL))
+# In its new class it is dealt turns from the one served last there: not behind what its client asked for
+# later, and not all of a client's before those of others.
 PROMOTE = text("""
     WITH due AS (
         SELECT id FROM runs
         WHERE status = 'queued' AND promotes_at <= now()
         ORDER BY promotes_at
         LIMIT :most
-        FOR UPDATE SKIP LOCKED)
-    UPDATE runs SET rank = rank - 1,
+        FOR UPDATE SKIP LOCKED),
+    risen AS (
+        SELECT id, row_number() OVER (PARTITION BY lane, client, rank ORDER BY turn, queued_at, id) AS nth,
+            (SELECT turns[runs.rank] FROM lanes WHERE key = runs.lane) AS last
+        FROM runs JOIN due USING (id))
+    UPDATE runs SET rank = rank - 1, turn = last + nth,
         promotes_at = CASE WHEN rank > 1 THEN promotes_at + make_interval(secs => :seconds) END
-    FROM due WHERE runs.id = due.id
+    FROM risen WHERE runs.id = risen.id
     RETURNING runs.lane
 """)
 
@@ -141,10 +148,15 @@ async def place_for(
     session: AsyncSession, lane: LaneKey, client: ClientId, priority: Priority, deliver_by: datetime | None
 ) -> Place:
     """Where a new run of the client would stand: its turn comes after its own and the one served last."""
+    turn = await _next_turn(session, lane, client, priority.rank)
+    return Place(priority.rank, deliver_by.timestamp() if deliver_by else math.inf, turn)
+
+
+async def _next_turn(session: AsyncSession, lane: LaneKey, client: ClientId, rank: int) -> int:
     last: int = (
-        await session.execute(LAST_TURN, {"lane": lane, "client": client, "rank": priority.rank})
+        await session.execute(LAST_TURN, {"lane": lane, "client": client, "rank": rank})
     ).scalar_one()
-    return Place(priority.rank, deliver_by.timestamp() if deliver_by else math.inf, last + 1)
+    return last + 1
 
 
 async def stand(session: AsyncSession, run: Run, now: datetime) -> None:
@@ -152,7 +164,9 @@ async def stand(session: AsyncSession, run: Run, now: datetime) -> None:
     classes that it has risen by waiting."""
     rank, deadline = (await session.execute(WISHES, {"run": run.id})).one()
     risen = max(now - run.queued_at, timedelta()) // CLASS_LASTS
-    run.rank = max(0, rank - risen)
+    rank = max(0, rank - risen)
+    if rank != run.rank:
+        run.rank, run.turn = rank, BigInt(await _next_turn(session, run.lane, run.client, rank))
     run.promotes_at = run.queued_at + (risen + 1) * CLASS_LASTS if run.rank else None
     run.due = deadline.timestamp() if deadline else math.inf
     await session.flush()

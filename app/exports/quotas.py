@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.models import Client, Grant, Kind
@@ -13,6 +13,7 @@ from app.ids import LaneKey
 from app.problems import Code, ProblemError
 
 RETRY_AFTER = 60
+ALONE = text("SELECT pg_advisory_xact_lock(hashtextextended(:client, 0))")
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,12 @@ class Quota:
 async def check_quotas(
     session: AsyncSession, client: Client, grant: Grant, lane: LaneKey, limits: Limits
 ) -> None:
-    """Raises `ProblemError`: `quota-exceeded` for the client, `queue-full` for the lane."""
+    """Raises `ProblemError`: `quota-exceeded` for the client, `queue-full` for the lane.
+
+    The caller has locked the lane, and is alone with the client's limits until its transaction ends.
+    """
+    if client.has_quotas:
+        await session.execute(ALONE, {"client": client.id})
     for quota in await quotas_of(session, client, grant):
         if quota.left <= 0:
             raise ProblemError(

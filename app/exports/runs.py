@@ -1,5 +1,6 @@
 """What a worker does to a run, each step under the fence by which it holds the lane or the archiving."""
 
+import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.artifacts.models import Artifact
 from app.exports.models import Phase, Run, Status
 from app.exports.order import head, waits_for_a_token
-from app.exports.states import LIVE, change, locked_run
+from app.exports.states import LIVE, change, locked_run, seen_running
 from app.ids import RunId, WorkerId
 from app.lanes.claim import HeldLane
 from app.lanes.lease import LaneLost, hold
@@ -69,9 +70,13 @@ async def next_run(session: AsyncSession, lane: HeldLane, *, credential_wait: fl
     return first
 
 
-async def begin(session: AsyncSession, lane: HeldLane, run: Run, *, quietly: bool) -> None:
+async def begin(
+    session: AsyncSession, lane: HeldLane, run: Run, *, quietly: bool, out_of_turn: bool = False
+) -> None:
     """Give the slot to a queued run; `quietly` where this is only to see whether Asana takes it."""
-    await take_turn(session, lane, run.turn)
+    # By a deadline it jumps the turns of others, who must not fall behind for that.
+    if math.isinf(run.due) and not out_of_turn:
+        await take_turn(session, lane, run.rank, run.turn)
     await change(session, run, Status.RUNNING, actor=lane.worker, phase=Phase.SUBMITTING, quietly=quietly)
 
 
@@ -96,13 +101,17 @@ async def _unwanted(session: AsyncSession, lane: HeldLane, run: Run) -> bool:
 async def about_to_submit(session: AsyncSession, lane: HeldLane, run_id: RunId, phase: Phase) -> bool:
     """Before asking Asana, if a while has passed: the lane must still be ours, and the phase is as told.
 
-    False when the run was canceled meanwhile: it has left the slot.
+    From then on the callers see it running. False when it was canceled or the lane paused meanwhile: it has
+    left the slot.
     """
-    await hold(session, lane)
+    state = await hold(session, lane)
     run = await locked_run(session, run_id)
     if await _unwanted(session, lane, run):
         return False
-    if run.phase is not phase:
+    if state.paused and run.phase is phase is Phase.SUBMITTING:
+        await leave_slot(session, lane, run, Status.QUEUED, quietly=not await seen_running(session, run))
+        return False
+    if run.phase is not phase or not await seen_running(session, run):
         await change(session, run, run.status, actor=lane.worker, phase=phase)
     return True
 
@@ -135,11 +144,13 @@ async def put_back(
     The lane waits as a whole for so many seconds; for an invalid token it does not, for others in its queue
     may have another one.
     """
-    await hold(session, lane)
+    state = await hold(session, lane)
     run = await locked_run(session, run_id)
     await leave_slot(session, lane, run, Status.QUEUED, wait_reason=reason)
     if seconds is not None:
-        await park(session, lane, reason, seconds)
+        # A limit met while probing changes nothing of what the probes have found.
+        lane_reason = WaitReason.UPSTREAM_SLOT_BUSY if state.probes else reason
+        await park(session, lane, lane_reason, seconds, probes=state.probes)
 
 
 async def waits_for_token(

@@ -12,6 +12,8 @@ from app.artifacts.models import Artifact, ArtifactState
 from app.exports.models import Export, Run, Status
 from app.exports.states import FINAL
 
+MOST_MEMBERS = 1000
+
 # The further a run has come, the sooner an export that joins it is done.
 FURTHEST_FIRST = case(
     {Status.SUCCEEDED: 0, Status.ARCHIVING: 1, Status.RUNNING: 2, Status.QUEUED: 3}, value=Run.status
@@ -47,7 +49,15 @@ BEGUN = and_(
     func.now() - func.make_interval(0, 0, 0, 0, 0, 0, bindparam("max_age", type_=Double)) <= BEGAN,
     or_(Run.status.in_([Status.RUNNING, Status.ARCHIVING]), and_(Run.status == Status.SUCCEEDED, HAS_FILE)),
 )
-ALIKE = select(Run).where(Run.fingerprint == bindparam("fingerprint")).limit(1)
+# One that very many wait for takes no more: its steps are one transaction each.
+HAS_ROOM = (
+    select(func.count())
+    .where(Export.run == Run.id, Export.status.not_in(FINAL))
+    .correlate(Run)
+    .scalar_subquery()
+    < MOST_MEMBERS
+)
+ALIKE = select(Run).where(Run.fingerprint == bindparam("fingerprint"), HAS_ROOM).limit(1)
 QUEUED_ALIKE = ALIKE.where(Run.status == Status.QUEUED)
 ANY_ALIKE = ALIKE.where(or_(Run.status == Status.QUEUED, BEGUN)).order_by(FURTHEST_FIRST, Run.id.desc())
 OTHERS = (

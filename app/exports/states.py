@@ -6,7 +6,7 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.base import BigInt, Json
-from app.events.log import EventType, record
+from app.events.log import EventType, new_event, record_all
 from app.exports.latency import database_now, lane_waits, settle
 from app.exports.models import Export, Phase, Run, Status
 from app.lanes.models import WaitReason
@@ -137,8 +137,9 @@ async def _change_exports(
             export.started_at = export.started_at or now
         if to in FINAL:
             export.finished_at = now
-        await record(
-            session,
+    await session.flush()
+    told = [
+        new_event(
             event,
             actor=actor,
             export=export.id,
@@ -147,8 +148,16 @@ async def _change_exports(
             request_id=request_id,
             data={"status": to, "version": export.version, "asana_job_gid": run.asana_job, **known},
         )
-    await session.flush()
+        for export in changing
+    ]
+    await record_all(session, told)
     await notify_change(session, run.lane, run.id, run.status)
+
+
+async def seen_running(session: AsyncSession, run: Run) -> bool:
+    """Whether the callers of a run in the slot see that: a probe is kept from them."""
+    seen = select(Export.id).where(Export.run == run.id, Export.status.in_(LIVE))
+    return await session.scalar(seen.limit(1)) is not None
 
 
 async def locked_run(session: AsyncSession, run_id: str) -> Run:

@@ -1,5 +1,6 @@
 """Telling a lane that it has work, in the transaction that brings the work."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import text
@@ -12,7 +13,7 @@ MAKE_LANE = text("INSERT INTO lanes (key, workspace) VALUES (:key, :workspace) O
 
 # The row is locked even where nothing is to be written: a worker about to release the lane holds this lock
 # until it has looked for work, so either it sees ours or we see its release.
-LOCK_LANE = text("SELECT clock_timestamp() FROM lanes WHERE key = :key FOR UPDATE")
+LOCK_LANE = text("SELECT clock_timestamp() AS now, draining_at FROM lanes WHERE key = :key FOR UPDATE")
 
 # A lane that waits as a whole (its slot is taken, its token limited) keeps its time; one that merely waits
 # for a run's own backoff, or for other runs' token, does not, for the new run has none of that. A paused one
@@ -24,11 +25,19 @@ WAKE_LANE = text("""
 """)
 
 
-async def enter_lane(session: AsyncSession, key: LaneKey, workspace: str) -> datetime:
-    """Lock the lane until the caller's transaction ends, and tell the time; the first to come makes it."""
-    while (now := await lock_lane(session, key)) is None:
+@dataclass(frozen=True)
+class LockedLane:
+    """What is so of a lane while it is locked: the database's time, and since when it drains, if it does."""
+
+    now: datetime
+    draining_at: datetime | None
+
+
+async def enter_lane(session: AsyncSession, key: LaneKey, workspace: str) -> LockedLane:
+    """Lock the lane until the caller's transaction ends; the first to come makes it."""
+    while (lane := await lock_lane(session, key)) is None:
         await session.execute(MAKE_LANE, {"key": key, "workspace": workspace})
-    return now
+    return lane
 
 
 async def wake_lane(session: AsyncSession, key: LaneKey, *, has_token: bool) -> None:
@@ -41,7 +50,7 @@ async def wake_lane(session: AsyncSession, key: LaneKey, *, has_token: bool) -> 
         await notify(session, LANES, key)
 
 
-async def lock_lane(session: AsyncSession, key: LaneKey) -> datetime | None:
-    """Lock the lane's row until the transaction ends; tells the database's time, or None if there is none."""
-    now: datetime | None = (await session.execute(LOCK_LANE, {"key": key})).scalar_one_or_none()
-    return now
+async def lock_lane(session: AsyncSession, key: LaneKey) -> LockedLane | None:
+    """Lock the lane's row until the transaction ends; None if there is none."""
+    row = (await session.execute(LOCK_LANE, {"key": key})).one_or_none()
+    return LockedLane(row.now, row.draining_at) if row else None

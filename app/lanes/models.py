@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, ForeignKey, Identity, Index, false, func, text
+from sqlalchemy import ARRAY, BigInteger, ForeignKey, Identity, Index, false, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database.base import Base, BigInt, one_of
@@ -72,8 +72,9 @@ class Lane(Base):
     """The queue of a workspace and its slot.
 
     `fence` rises with each claim, so that a holder of the past is told from the one of now. `wait_reason` is
-    set while the lane as a whole waits until `next_attempt_at`; `probes` counts refusals in a row. `turn` is
-    the turn of the run that was started last. A paused lane starts nothing, a draining one accepts nothing.
+    set while the lane as a whole waits until `next_attempt_at`; `probes` counts refusals in a row. `turns`
+    are, by class, the turns of the runs that were started last. A paused lane starts nothing, a draining one
+    accepts nothing.
     """
 
     __tablename__ = "lanes"
@@ -86,7 +87,7 @@ class Lane(Base):
     next_attempt_at: Mapped[datetime] = mapped_column(server_default=func.now())
     wait_reason: Mapped[WaitReason | None] = mapped_column(one_of(WaitReason, "wait_reason"))
     probes: Mapped[int] = mapped_column(server_default=text("0"))
-    turn: Mapped[BigInt] = mapped_column(server_default=text("0"))
+    turns: Mapped[list[int]] = mapped_column(ARRAY(BigInteger), server_default=text("'{0,0,0,0}'"))
     paused_at: Mapped[datetime | None]
     draining_at: Mapped[datetime | None]
 

@@ -37,7 +37,7 @@ PARK = text("""
     WHERE key = :key AND fence = :fence
 """)
 TAKE_TURN = text("""
-    UPDATE lanes SET turn = :turn WHERE key = :key AND fence = :fence AND turn < :turn
+    UPDATE lanes SET turns[:class] = :turn WHERE key = :key AND fence = :fence AND turns[:class] < :turn
 """)
 UNPARK = text("""
     UPDATE lanes SET wait_reason = NULL, probes = 0
@@ -73,9 +73,11 @@ async def park(
     )
 
 
-async def take_turn(session: AsyncSession, lane: HeldLane, turn: int) -> None:
-    """Note the turn of the run that is started: who comes next is dealt turns from there on."""
-    await session.execute(TAKE_TURN, {"key": lane.key, "fence": lane.fence, "turn": turn})
+async def take_turn(session: AsyncSession, lane: HeldLane, rank: int, turn: int) -> None:
+    """Note the turn of the run that is started: who comes next into its class gets turns from there on."""
+    # PostgreSQL counts from 1.
+    values = {"key": lane.key, "fence": lane.fence, "class": rank + 1, "turn": turn}
+    await session.execute(TAKE_TURN, values)
 
 
 async def unpark(session: AsyncSession, lane: HeldLane) -> None:

@@ -4,9 +4,9 @@ import asyncio
 
 import structlog
 
-from app.artifacts.fetch import DownloadPolicy, Gone, Interrupted, UrlExpired, UrlNotAllowed, fetch
+from app.artifacts.fetch import DownloadPolicy, Gone, Interrupted, UrlExpired, UrlNotAllowed, fetched
 from app.artifacts.models import MEDIA_TYPE, Artifact, ArtifactState
-from app.artifacts.store import StorageFull
+from app.artifacts.store import StorageFull, Writer
 from app.artifacts.verify import Corrupt, Limits, TooLarge, Verified, Verifier
 from app.asana.errors import (
     AsanaError,
@@ -25,6 +25,7 @@ from app.lanes.models import WaitReason
 from app.lanes.notifications import read_change
 from app.problems import Code, Problem
 from app.worker.context import Context
+from app.worker.uninterrupted import uninterrupted
 
 HOPELESS: dict[type[Exception], Code] = {
     TooLarge: Code.ARTIFACT_TOO_LARGE,
@@ -149,18 +150,6 @@ def _reason(error: Exception) -> WaitReason:
 
 
 async def _fetch_and_keep(ctx: Context, archive: HeldArchive, run: Run, waited: float) -> None:
-    key = f"{run.workspace}/{run.id}-{archive.fence}.jsonl.gz"
-    got = await _fetched(ctx, run, key, waited)
-    warnings = [] if got.lines else [{"code": "empty_result", "detail": "Asana exported no objects."}]
-    try:
-        await ctx.write(archived, archive, _artifact(ctx, run, key, got), warnings)
-    except LaneLost:
-        await ctx.store.delete(key)
-        raise
-    log.info("run.archived", run=run.id, lines=got.lines, bytes=got.bytes, sha256=got.sha256)
-
-
-async def _fetched(ctx: Context, run: Run, key: str, waited: float) -> Verified:
     """One try at the file, from a fresh address."""
     settings = ctx.settings
     job = await ctx.upstream.job(run)
@@ -169,14 +158,24 @@ async def _fetched(ctx: Context, run: Run, key: str, waited: float) -> Verified:
         raise Gone("Asana reports success but offers no address for it")
     if url is None:
         raise Interrupted("no address yet")
-    return await fetch(
-        ctx.downloads,
-        url,
-        ctx.store,
-        key,
-        DownloadPolicy(settings.download_hosts, settings.download_allow_http),
-        Verifier(Limits(settings.max_line_bytes, settings.max_uncompressed_bytes), _only_type(run)),
-    )
+    key = f"{run.workspace}/{run.id}-{archive.fence}.jsonl.gz"
+    policy = DownloadPolicy(settings.download_hosts, settings.download_allow_http)
+    limits = Limits(settings.max_line_bytes, settings.max_uncompressed_bytes)
+    verifier = Verifier(limits, _only_type(run))
+    async with fetched(ctx.downloads, url, ctx.store, key, policy, verifier) as (writer, verified):
+        await uninterrupted(_keep(ctx, archive, _artifact(ctx, run, key, verified), writer))
+
+
+async def _keep(ctx: Context, archive: HeldArchive, artifact: Artifact, writer: Writer) -> None:
+    """Publish the file and record it: one without the other must not be left."""
+    warnings = [] if artifact.lines else [{"code": "empty_result", "detail": "Asana exported no objects."}]
+    await writer.publish()
+    try:
+        await ctx.write(archived, archive, artifact, warnings)
+    except LaneLost:
+        await ctx.store.delete(artifact.key)
+        raise
+    log.info("run.archived", run=archive.run, lines=artifact.lines, sha256=artifact.sha256)
 
 
 def _too_often_damaged(ctx: Context, error: Corrupt, times: int) -> Problem | None:

@@ -20,7 +20,7 @@ AT_ONCE = 1000
 
 OVERDUE = (
     select(Export.id)
-    .where(Export.status == Status.QUEUED, Export.queue_until <= func.now())
+    .where(Export.status == Status.QUEUED, Export.started_at.is_(None), Export.queue_until <= func.now())
     .order_by(Export.queue_until)
     .limit(AT_ONCE)
 )

@@ -1,8 +1,7 @@
 """Starting a run at Asana, where the answer may be a no, a not yet, or never come."""
 
-import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import structlog
 
@@ -22,9 +21,9 @@ from app.lanes.claim import HeldLane
 from app.lanes.models import WaitReason
 from app.problems import Code, Problem
 from app.worker.context import Context
+from app.worker.uninterrupted import uninterrupted
 from app.worker.upstream import NotInWorkspace
 
-T = TypeVar("T")
 # How old the database's word may be that the lane is ours and the run still wanted.
 FRESH_SECONDS = 1.0
 
@@ -38,11 +37,19 @@ NEVER_TAKEN = (
 log = structlog.get_logger()
 
 
-async def submit(ctx: Context, lane: HeldLane, run: Run, instead_of: Run | None = None) -> Run | None:
+@dataclass(frozen=True)
+class Refusal:
+    """A run that Asana did not take, and when."""
+
+    run: Run
+    at: float
+
+
+async def submit(ctx: Context, lane: HeldLane, run: Run, refused: Sequence[Refusal] = ()) -> Run | None:
     """Ask Asana to start the run; returns what holds the slot then, with its job, or None if nothing does.
 
     A 403 is never decided by its text, which Asana does not document: the run goes back to its place and the
-    lane probes, in the end with a run of another credential `instead_of` the refused one. A call whose answer
+    lane probes, in the end with runs of other credentials right after the `refused` ones. A call whose answer
     was lost is made again: for a graph Asana returns the same job, for a resource export it refuses while the
     first one is in progress, so that at most one job runs in vain.
     """
@@ -58,28 +65,32 @@ async def submit(ctx: Context, lane: HeldLane, run: Run, instead_of: Run | None 
             is_fresh = not tries and ctx.clock.monotonic() - asked_at < FRESH_SECONDS
             if not is_fresh and not await ctx.write(about_to_submit, lane, run.id, phase):
                 return None
-            started = await _uninterrupted(_start(ctx, lane, run))
-            if instead_of:
-                await _forbid(ctx, lane, instead_of, WHILE_ANOTHER_WAS_TAKEN)
+            calling_at = ctx.clock.monotonic()
+            started = await uninterrupted(_start(ctx, lane, run))
+            for refusal in refused:
+                # Minutes later the slot may have become free, which would say nothing of the refusal.
+                if not tries and calling_at - refusal.at < FRESH_SECONDS:
+                    await _forbid(ctx, lane, refusal.run, WHILE_ANOTHER_WAS_TAKEN)
             return started
         except (OutcomeUnknown, Unavailable) as error:
             log.warning("run.submit_unanswered", run=run.id, error=f"{type(error).__name__}: {error}")
             phase = Phase.SUBMIT_UNKNOWN if isinstance(error, OutcomeUnknown) else phase
-        except Forbidden as refusal:
-            log.info("run.submit_forbidden", run=run.id, error=str(refusal))
-            return await _forbidden(ctx, lane, run, is_second=instead_of is not None)
-        except (AsanaError, NotInWorkspace) as refusal:
-            log.info("run.submit_refused", run=run.id, error=f"{type(refusal).__name__}: {refusal}")
-            await _refused(ctx, lane, run, refusal)
+        except Forbidden as error:
+            log.info("run.submit_forbidden", run=run.id, error=str(error))
+            return await _forbidden(ctx, lane, run, refused)
+        except (AsanaError, NotInWorkspace) as error:
+            log.info("run.submit_refused", run=run.id, error=f"{type(error).__name__}: {error}")
+            await _refused(ctx, lane, run, error)
             return None
         await ctx.clock.sleep(ctx.backoff(tries))
         tries += 1
 
 
-async def _forbidden(ctx: Context, lane: HeldLane, run: Run, *, is_second: bool) -> Run | None:
-    other = await ctx.write(slot_refused, lane, run.id, ctx.until_probe, ask_another=not is_second)
-    if other:
-        return await submit(ctx, lane, other, instead_of=run)
+async def _forbidden(ctx: Context, lane: HeldLane, run: Run, before: Sequence[Refusal]) -> Run | None:
+    refused = [*before, Refusal(run, ctx.clock.monotonic())]
+    others = [refusal.run for refusal in before]
+    if other := await ctx.write(slot_refused, lane, run.id, ctx.until_probe, before=others):
+        return await submit(ctx, lane, other, refused)
     if await ctx.write(never_admitted, run, ctx.settings.forbidden_after_seconds):
         await _forbid(ctx, lane, run, NEVER_TAKEN)
     return None
@@ -113,15 +124,3 @@ async def _start(ctx: Context, lane: HeldLane, run: Run) -> Run:
     started = await ctx.write(submitted, lane, run.id, job.gid, export)
     log.info("run.submitted", run=run.id, lane=lane.key, job=job.gid, attempt=run.attempt)
     return started
-
-
-async def _uninterrupted(step: Coroutine[Any, Any, T]) -> T:
-    """Finish a step though the process is told to stop: between the call and the commit of its job lies the
-    one moment in which an interruption would leave a job that nobody knows."""
-    task = asyncio.ensure_future(step)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait({task})
-        log.info("run.interrupted_after_submit", outcome=repr(task.exception() or "done"))
-        raise

@@ -183,7 +183,7 @@ def upgrade() -> None:
             nullable=True,
         ),
         sa.Column("probes", sa.Integer(), server_default=sa.text("0"), nullable=False),
-        sa.Column("turn", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("turns", sa.ARRAY(sa.BigInteger()), server_default=sa.text("'{0,0,0,0}'"), nullable=False),
         sa.Column("paused_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("draining_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(

@@ -1,5 +1,6 @@
 """Clients over HTTP: made, changed, given another key and revoked, with a trace of it."""
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -90,6 +91,12 @@ async def test_a_name_is_given_once(admin: httpx.AsyncClient) -> None:
         await admin.patch(f"/v1/clients/{other['id']}", json={"name": "bi"}),
     ):
         assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+
+
+async def test_of_two_at_once_one_gets_the_name(admin: httpx.AsyncClient) -> None:
+    for number in range(10):
+        twins = [admin.post("/v1/clients", json=BI | {"name": f"bi {number}"}) for _ in range(2)]
+        assert sorted([answer.status_code for answer in await asyncio.gather(*twins)]) == [201, 409]
 
 
 @pytest.mark.parametrize(

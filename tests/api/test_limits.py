@@ -80,6 +80,16 @@ async def test_a_grant_has_a_quota_of_its_own(api: Api, vault: Vault) -> None:
     assert (await asked(caller, workspace="1002")).status_code == 202
 
 
+async def test_a_quota_holds_in_all_workspaces_at_once(api: Api, admin: httpx.AsyncClient) -> None:
+    async with api.sessions.begin() as session:
+        await another_workspace(session, api.tenant, "1002")
+    for number in range(10):
+        spec = {"name": f"narrow {number}", "max_queued": 1, "grants": [{"workspace": "*"}]}
+        caller = await api.with_key((await made(admin, **spec))["key"])
+        both = [asked(caller, workspace=gid) for gid in ("1001", "1002")]
+        assert sorted([answer.status_code for answer in await asyncio.gather(*both)]) == [202, 429]
+
+
 async def test_stored_files_count(api: Api, admin: httpx.AsyncClient) -> None:
     caller = await api.with_key((await made(admin, max_stored_bytes=10))["key"])
     export = await asked(caller)

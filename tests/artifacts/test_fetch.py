@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.artifacts.fetch import DownloadPolicy, Gone, Interrupted, UrlExpired, UrlNotAllowed, fetch
+from app.artifacts.fetch import DownloadPolicy, Gone, Interrupted, UrlExpired, UrlNotAllowed, fetched
 from app.artifacts.store import LocalStore
 from app.artifacts.verify import Corrupt, Limits, Verified, Verifier
 from tests.servers import Handler, Request, always, answer, serving
@@ -25,9 +25,12 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def fetched(http: httpx.AsyncClient, folder: Path, handler: Handler) -> Verified:
+async def kept(http: httpx.AsyncClient, folder: Path, handler: Handler) -> Verified:
     async with serving(handler) as server:
-        return await fetch(http, f"{server.url}/f?sig=x", LocalStore(folder), "a", LOCAL, Verifier(LIMITS))
+        store, verifier = LocalStore(folder), Verifier(LIMITS)
+        async with fetched(http, f"{server.url}/f?sig=x", store, "a", LOCAL, verifier) as (writer, verified):
+            await writer.publish()
+            return verified
 
 
 def visible(folder: Path) -> list[Path]:
@@ -35,7 +38,7 @@ def visible(folder: Path) -> list[Path]:
 
 
 async def test_a_whole_file_is_kept_as_it_came(http: httpx.AsyncClient, tmp_path: Path) -> None:
-    found = await fetched(http, tmp_path, always(answer(200, FILE)))
+    found = await kept(http, tmp_path, always(answer(200, FILE)))
     assert found.by_type == {"task": 1000}
     assert [path.read_bytes() for path in visible(tmp_path)] == [FILE]
 
@@ -61,7 +64,7 @@ async def test_anything_else_leaves_nothing(
     http: httpx.AsyncClient, tmp_path: Path, response: bytes, error: type[Exception]
 ) -> None:
     with pytest.raises(error) as raised:
-        await fetched(http, tmp_path, always(response))
+        await kept(http, tmp_path, always(response))
     assert visible(tmp_path) == []
     if b"Retry-After" in response:
         assert isinstance(raised.value, Interrupted)
@@ -75,7 +78,7 @@ async def test_no_token_goes_along_and_redirects_to_good_hosts_are_followed(
         assert "authorization" not in request.headers
         writer.write(answer(200, FILE) if request.path == "/there" else answer(302, Location="/there"))
 
-    assert (await fetched(http, tmp_path, handle)).lines == 1000
+    assert (await kept(http, tmp_path, handle)).lines == 1000
 
 
 AMAZON = DownloadPolicy(("*.amazonaws.com", "files.example"))
@@ -126,7 +129,7 @@ async def test_memory_does_not_grow_with_the_file(http: httpx.AsyncClient, tmp_p
             await writer.drain()
 
     tracemalloc.start()
-    found = await fetched(http, tmp_path, handle)
+    found = await kept(http, tmp_path, handle)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert found.bytes == len(member) * 200 > 90_000_000

@@ -114,6 +114,37 @@ async def test_who_comes_later_does_not_wait_behind_all_of_a_busy_client(
     assert [run for run in order if run != late] == flood[4:]
 
 
+async def test_a_deadline_does_not_set_others_back(sessions: Sessions, tenant: Tenant) -> None:
+    """Who comes after it started is not behind all that its client had queued before."""
+    busy, quiet = await a_client(sessions, "busy"), await a_client(sessions, "quiet")
+    flood = [await asked(sessions, busy, a_wish()) for _ in range(10)]
+    urgent = await asked(sessions, busy, a_wish(deliver_by=DAY))
+    worker = new_worker_id()
+    async with sessions.begin() as session:
+        await register_worker(session, worker, "test", 60)
+        (lane,) = await claim_lanes(session, worker, 1)
+        run = await next_run(session, lane, credential_wait=60)
+        assert run is not None
+        assert run.id == urgent
+        await change(session, run, Status.FAILED, actor="test")
+    late = await asked(sessions, quiet, a_wish())
+    async with sessions.begin() as session:
+        await session.execute(text("UPDATE lanes SET holder = NULL"))
+    assert (await served(sessions)).index(late) == 1
+    assert len(flood) == 10
+
+
+async def test_those_that_rise_do_not_all_go_before_others(sessions: Sessions, tenant: Tenant) -> None:
+    busy, quiet = await a_client(sessions, "busy"), await a_client(sessions, "quiet")
+    risen = [await asked(sessions, busy, a_wish(Priority.LOW)) for _ in range(5)]
+    others = [await asked(sessions, quiet, a_wish()) for _ in range(2)]
+    async with sessions.begin() as session:
+        await session.execute(text("UPDATE runs SET promotes_at = now() WHERE rank = 3"))
+        assert await promote(session, 100) == 5
+    order = await served(sessions)
+    assert order[:4] == [risen[0], others[0], risen[1], others[1]]
+
+
 async def test_waiting_runs_rise_a_class_every_two_hours(sessions: Sessions, tenant: Tenant) -> None:
     low = await asked(sessions, tenant.client, a_wish(Priority.LOW))
     normal = await asked(sessions, tenant.client, a_wish())

@@ -4,16 +4,18 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.access.models import Credential, CredentialState, Priority, Workspace
 from app.access.vault import Vault
-from app.events.log import Event, EventType
+from app.events.log import Cause, Event, EventType
+from app.exports.accept import Rules, Submission, accept
 from app.exports.cancel import cancel
 from app.exports.forbidden import slot_refused
 from app.exports.models import Export, Phase, Run, Status
+from app.exports.requests import ResourceRequest
 from app.exports.runs import (
     HeldArchive,
     about_to_submit,
@@ -30,14 +32,17 @@ from app.exports.runs import (
 from app.exports.states import change, locked_run
 from app.ids import CredentialId, LaneKey, WorkerId, new_worker_id
 from app.lanes.claim import HeldLane, claim_lane, claim_lanes, overdue_lanes, rescue_lanes
+from app.lanes.control import drain, pause
 from app.lanes.enqueue import lock_lane
 from app.lanes.lease import LaneLost, LeaseLost, beat, hold, register_worker
-from app.lanes.models import Lane, WaitReason
+from app.lanes.models import Lane, LaneWait, WaitReason
 from app.lanes.release import disown, hand_over
-from app.problems import Code, Problem
+from app.problems import Code, Problem, ProblemError
 from tests.builders import Tenant, a_tenant, an_artifact, an_export
+from tests.processes import until
 
 Sessions = async_sessionmaker[AsyncSession]
+TEAMS = {"workspace": "1001", "export_request_parameters": [{"resource_type": "team"}]}
 
 
 async def a_worker(sessions: Sessions, lease: float = 60) -> WorkerId:
@@ -214,7 +219,7 @@ async def test_a_refused_slot_keeps_place_and_attempt_and_lets_the_lane_wait(
     run = await started(sessions, lane)
     assert run is not None
     async with sessions.begin() as session:
-        await slot_refused(session, lane, run.id, lambda probes: 60 + probes, ask_another=True)
+        await slot_refused(session, lane, run.id, lambda probes: 60 + probes)
     assert await started(sessions, lane) is None
     assert await claimed(sessions, worker) == []
     async with sessions() as session:
@@ -234,7 +239,7 @@ async def test_probing_a_taken_slot_again_is_no_news_to_the_callers(
         run = await started(sessions, lane)
         assert run is not None
         async with sessions.begin() as session:
-            await slot_refused(session, lane, run.id, lambda _: 0, ask_another=True)
+            await slot_refused(session, lane, run.id, lambda _: 0)
         async with sessions() as session:
             seen = await session.get_one(Export, export.id)
             assert (seen.status, seen.started_at) == (Status.QUEUED, None)
@@ -429,7 +434,7 @@ async def test_a_reason_of_the_past_does_not_keep_new_work_waiting(
     second = await started(sessions, lane)
     assert second is not None
     async with sessions.begin() as session:
-        await slot_refused(session, lane, second.id, lambda _: 0, ask_another=True)
+        await slot_refused(session, lane, second.id, lambda _: 0)
     async with sessions.begin() as session:
         await cancel(session, blocked.id, actor="test", request_id=None)
     assert await started(sessions, lane) is None
@@ -497,3 +502,128 @@ async def test_a_run_with_an_invalid_token_does_not_hold_up_others(
     run = await started(sessions, lane)
     assert run is not None
     assert run.id == good.run
+
+
+async def refused_thrice(sessions: Sessions, lane: HeldLane) -> Run | None:
+    """The lane's head has been refused twice, and now once more; returns what is tried instead."""
+    async with sessions.begin() as session:
+        await session.execute(text("UPDATE lanes SET probes = 2, wait_reason = 'upstream_slot_busy'"))
+    run = await started(sessions, lane)
+    assert run is not None
+    async with sessions.begin() as session:
+        return await slot_refused(session, lane, run.id, lambda _: 60)
+
+
+async def by_another_credential(sessions: Sessions, vault: Vault, tenant: Tenant) -> Export:
+    async with sessions.begin() as session:
+        other = await a_tenant(session, vault, "1002")
+        workspace = await session.get_one(Workspace, tenant.workspace)
+        workspace.credential = CredentialId(other.credential)
+    return await queued(sessions, tenant)
+
+
+async def test_after_three_refusals_another_credential_is_tried_at_once_unless_the_lane_is_paused(
+    sessions: Sessions, vault: Vault, tenant: Tenant
+) -> None:
+    first = await queued(sessions, tenant)
+    other = await by_another_credential(sessions, vault, tenant)
+    (lane,) = await claimed(sessions, await a_worker(sessions))
+    tried = await refused_thrice(sessions, lane)
+    assert tried is not None
+    assert (tried.id, tried.phase) == (other.run, Phase.SUBMITTING)
+    async with sessions.begin() as session:
+        before = [await session.get_one(Run, first.run)]
+        assert await slot_refused(session, lane, tried.id, lambda _: 0, before=before) is None
+    async with sessions.begin() as session:
+        await session.execute(text("UPDATE lanes SET next_attempt_at = now() - interval '1 s'"))
+    run = await started(sessions, lane)
+    assert run is not None
+    async with sessions.begin() as session:
+        await pause(session, lane.key, tenant.workspace, Cause("test"))
+    async with sessions.begin() as session:
+        assert await slot_refused(session, lane, run.id, lambda _: 60) is None
+
+
+async def test_what_was_not_yet_asked_of_asana_is_not_asked_of_a_paused_lane(
+    sessions: Sessions, tenant: Tenant
+) -> None:
+    export = await queued(sessions, tenant)
+    (lane,) = await claimed(sessions, await a_worker(sessions))
+    run = await started(sessions, lane)
+    assert run is not None
+    async with sessions.begin() as session:
+        await pause(session, lane.key, tenant.workspace, Cause("test"))
+    async with sessions.begin() as session:
+        assert not await about_to_submit(session, lane, run.id, Phase.SUBMITTING)
+    assert await started(sessions, lane) is None
+    async with sessions() as session:
+        assert (await session.get_one(Export, export.id)).status is Status.QUEUED
+
+
+async def test_a_rate_limit_does_not_make_the_probes_forget(sessions: Sessions, tenant: Tenant) -> None:
+    await queued(sessions, tenant)
+    (lane,) = await claimed(sessions, await a_worker(sessions))
+    await refused_thrice(sessions, lane)
+    async with sessions() as session:
+        since = await session.scalar(select(LaneWait.since).where(LaneWait.until.is_(None)))
+    async with sessions.begin() as session:
+        await session.execute(text("UPDATE lanes SET next_attempt_at = now() - interval '1 s'"))
+    run = await started(sessions, lane)
+    assert run is not None
+    async with sessions.begin() as session:
+        await put_back(session, lane, run.id, WaitReason.RATE_LIMITED, 90)
+    async with sessions() as session:
+        waiting = await session.get_one(Lane, lane.key)
+        assert (waiting.probes, waiting.wait_reason) == (3, WaitReason.UPSTREAM_SLOT_BUSY)
+        assert await session.scalar(select(LaneWait.since).where(LaneWait.until.is_(None))) == since
+
+
+async def test_a_run_that_a_thousand_share_goes_on_and_takes_no_more(
+    sessions: Sessions, tenant: Tenant
+) -> None:
+    async with sessions.begin() as session:
+        wanted = Submission(ResourceRequest.model_validate(TEAMS))
+        first = await accept(session, tenant.client, wanted, Rules())
+        copies = text(
+            "INSERT INTO exports (id, client, run, kind, workspace, lane, status, priority, request) "
+            "SELECT 'exp_' || number, client, run, kind, workspace, lane, status, priority, request "
+            "FROM exports, generate_series(2, 1000) AS number WHERE id = :id"
+        )
+        await session.execute(copies, {"id": first.id})
+    async with sessions.begin() as session:
+        following = await accept(session, tenant.client, wanted, Rules())
+        assert following.run != first.run
+        assert (await accept(session, tenant.client, wanted, Rules())).run == following.run
+    (lane,) = await claimed(sessions, await a_worker(sessions))
+    run = await started(sessions, lane)
+    assert run is not None
+    assert run.id == first.run
+    async with sessions() as session:
+        told = select(func.count()).select_from(Event).where(Event.type == EventType.EXPORT_PROGRESSED)
+        assert await session.scalar(told) == 1000
+
+
+async def test_a_request_that_meets_a_drain_at_the_door_is_refused(
+    sessions: Sessions, tenant: Tenant
+) -> None:
+    await queued(sessions, tenant)
+    async with sessions.begin() as session:
+        await drain(session, LaneKey(tenant.workspace), tenant.workspace, Cause("test"))
+        asking = asyncio.create_task(queued(sessions, tenant))
+        await until_locked(sessions)
+    with pytest.raises(ProblemError) as refused:
+        await asking
+    assert refused.value.problem.code is Code.LANE_DRAINING
+
+
+async def until_locked(sessions: Sessions) -> None:
+    """Until somebody waits for a lock."""
+    waiting = text(
+        "SELECT true FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+
+    async def look() -> bool | None:
+        async with sessions() as session:
+            return bool(await session.scalar(waiting)) or None
+
+    await until(look, 10, lambda: "somebody who waits for a lock")

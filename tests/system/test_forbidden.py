@@ -8,7 +8,7 @@ from app.exports.models import Export, Run, Status
 from app.ids import CredentialId, new_credential_id
 from app.lanes.models import WaitReason
 from app.sandbox import USER_TOKEN
-from app.sandbox.faults import Call
+from app.sandbox.faults import Call, FaultKind
 from tests.processes import until
 from tests.system.conftest import Service
 from tests.system.test_exports import assert_verified, posts, resource
@@ -16,12 +16,12 @@ from tests.system.test_exports import assert_verified, posts, resource
 IN_A_HURRY = {"PROBE_MIN_SECONDS": "0.05", "PROBE_MAX_SECONDS": "0.2"}
 
 
-async def by_an_ordinary_token(service: Service) -> Export:
+async def by_an_ordinary_token(service: Service, name: str = "ordinary") -> Export:
     """An export of the workspace from the time when it had a token that Asana never lets export resources."""
     usual = CredentialId(service.tenants["1001"].credential)
     ordinary = Credential(
         id=new_credential_id(),
-        name="ordinary",
+        name=name,
         token=open_vault(service.settings).encrypt(SecretStr(USER_TOKEN)),
         state=CredentialState.VALID,
         asana_user="2",
@@ -52,6 +52,36 @@ async def test_another_credential_that_is_let_in_convicts_the_refused_one(servic
     for export in await service.finished(*refused):
         await assert_forbidden(export)
     assert posts(service) == [403, 403, 403, 201]
+
+
+async def test_of_three_credentials_the_one_with_access_is_found(service: Service) -> None:
+    """As when a workspace is given a wrong one, another wrong one, and at last the right one."""
+    refused = [await by_an_ordinary_token(service, name) for name in ("first", "second")]
+    good = await service.submit(resource())
+    service.worker(**IN_A_HURRY)
+    (good,) = await service.finished(good)
+    await assert_verified(service, good)
+    for export in await service.finished(*refused):
+        await assert_forbidden(export)
+    assert posts(service) == [403, 403, 403, 403, 201]
+
+
+async def test_another_that_is_let_in_later_convicts_nobody(service: Service) -> None:
+    """Meanwhile the slot may have become free."""
+    service.sandbox.hold_slot("1001")
+    service.sandbox.add_fault(Call.RESOURCE, FaultKind.STATUS, status=503, after=3, times=2)
+    waiting, other = await by_an_ordinary_token(service), await service.submit(resource())
+    service.worker(**IN_A_HURRY)
+
+    async def five_calls() -> bool | None:
+        return len(posts(service)) >= 5 or None
+
+    await until(five_calls, 20, lambda: "the other one's calls")
+    service.sandbox.release_slot("1001")
+    (other,) = await service.finished(other)
+    await assert_verified(service, other)
+    assert posts(service)[:5] == [403, 403, 403, 503, 503]
+    assert (await service.run_of(waiting)).status in {Status.QUEUED, Status.RUNNING}
 
 
 async def test_where_the_other_is_refused_too_somebody_has_the_slot(service: Service) -> None:

@@ -65,6 +65,16 @@ async def test_an_export_that_has_waited_out_its_ttl_fails(
     assert failed.error["code"] == "queue-ttl-exceeded"
 
 
+async def test_another_attempt_is_no_new_wait(sessions: Sessions, tenant: Tenant, ctx: Context) -> None:
+    async with sessions.begin() as session:
+        export = await an_export(session, tenant)
+        export.queue_until = func.now() - timedelta(seconds=1)
+        export.started_at = func.now()
+    await keep_deadlines(ctx)
+    async with sessions() as session:
+        assert (await session.get_one(Export, export.id)).status is Status.QUEUED
+
+
 async def refused_for(sessions: Sessions, seconds: float) -> None:
     async with sessions.begin() as session:
         await session.execute(update(Lane).values(wait_reason=WaitReason.UPSTREAM_SLOT_BUSY))
