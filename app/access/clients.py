@@ -146,7 +146,7 @@ async def change_client(
         setattr(client, name, [*given[name]] if name == "scopes" else given[name])
     if "grants" in given:
         client.grants.clear()
-        await session.flush()
+        await _flush(session, client.name)
         client.grants.extend(_grant(grant) for grant in changes.grants)
     await _flush(session, client.name)
     await _audit(
@@ -245,7 +245,9 @@ def _grant(spec: GrantSpec) -> Grant:
 async def _flush(session: AsyncSession, name: str) -> None:
     try:
         await session.flush()
-    except IntegrityError:
+    except IntegrityError as error:
+        if "clients_name_key" not in str(error.orig):
+            raise
         raise ProblemError(Code.CONFLICT, f"There is a client named {name!r} already.") from None
 
 

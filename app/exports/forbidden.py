@@ -87,6 +87,8 @@ async def never_admitted(session: AsyncSession, run: Run, seconds: float) -> boo
     )
     same = ADMITTED.lane == run.lane, ADMITTED.credential == run.credential, ADMITTED.kind == run.kind
     waited = select(ADMITTED.id).where(*same, ADMITTED.status == Status.QUEUED, ADMITTED.queued_at < since)
+    if run.kind is Kind.GRAPH:
+        waited = waited.where(ADMITTED.request["parent"].astext == run.request["parent"])
     old_token = select(Credential.id).where(Credential.id == run.credential, Credential.updated_at < since)
     # Another attempt forgets the time of the one before.
     admitted = select(ADMITTED.id).where(*same, or_(ADMITTED.submitted_at.is_not(None), ADMITTED.attempt > 1))

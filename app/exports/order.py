@@ -91,8 +91,8 @@ WISHES = select(
     func.min(case({priority: priority.rank for priority in Priority}, value=Export.priority)),
     func.min(Export.deliver_by),
 ).where(Export.run == bindparam("run"), Export.status.not_in(FINAL))
-# In its new class it is dealt turns from the one served last there: not behind what its client asked for
-# later, and not all of a client's before those of others.
+# In its new class it is dealt a turn from the one served last there, after what its client asked for before:
+# not behind what it asked for later, and not all of a client's before those of others.
 PROMOTE = text("""
     WITH due AS (
         SELECT id FROM runs
@@ -102,9 +102,12 @@ PROMOTE = text("""
         FOR UPDATE SKIP LOCKED),
     risen AS (
         SELECT id, row_number() OVER (PARTITION BY lane, client, rank ORDER BY turn, queued_at, id) AS nth,
-            (SELECT turns[runs.rank] FROM lanes WHERE key = runs.lane) AS last
+            (SELECT turns[runs.rank] FROM lanes WHERE key = runs.lane) AS last,
+            (SELECT count(*) FROM runs AS own
+             WHERE own.lane = runs.lane AND own.client = runs.client AND own.status = 'queued'
+               AND own.rank = runs.rank - 1 AND own.queued_at < runs.queued_at) AS older
         FROM runs JOIN due USING (id))
-    UPDATE runs SET rank = rank - 1, turn = last + nth,
+    UPDATE runs SET rank = rank - 1, turn = last + older + nth,
         promotes_at = CASE WHEN rank > 1 THEN promotes_at + make_interval(secs => :seconds) END
     FROM risen WHERE runs.id = risen.id
     RETURNING runs.lane

@@ -106,7 +106,7 @@ async def about_to_submit(session: AsyncSession, lane: HeldLane, run_id: RunId, 
     """
     state = await hold(session, lane)
     run = await locked_run(session, run_id)
-    if await _unwanted(session, lane, run):
+    if await _unwanted(session, lane, run) or run.status is not Status.RUNNING:
         return False
     if state.paused and run.phase is phase is Phase.SUBMITTING:
         await leave_slot(session, lane, run, Status.QUEUED, quietly=not await seen_running(session, run))

@@ -167,7 +167,7 @@ async def _fetch_and_keep(ctx: Context, archive: HeldArchive, run: Run, waited: 
 
 
 async def _keep(ctx: Context, archive: HeldArchive, artifact: Artifact, writer: Writer) -> None:
-    """Publish the file and record it: one without the other must not be left."""
+    """Publish the file and record it, in this order: a record without its file must never be."""
     warnings = [] if artifact.lines else [{"code": "empty_result", "detail": "Asana exported no objects."}]
     await writer.publish()
     try:

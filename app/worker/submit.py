@@ -26,6 +26,8 @@ from app.worker.upstream import NotInWorkspace
 
 # How old the database's word may be that the lane is ours and the run still wanted.
 FRESH_SECONDS = 1.0
+# Within how much time a yes to another run shows what a no was about: enough for two calls of Asana.
+CONVINCING_SECONDS = 2.0
 
 WHILE_ANOTHER_WAS_TAKEN = (
     "Asana refused this export, and took one by another credential right after: the slot was not the reason."
@@ -39,10 +41,10 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Refusal:
-    """A run that Asana did not take, and when."""
+    """A run that Asana did not take, and when it was asked, at the earliest."""
 
     run: Run
-    at: float
+    asked_at: float
 
 
 async def submit(ctx: Context, lane: HeldLane, run: Run, refused: Sequence[Refusal] = ()) -> Run | None:
@@ -53,7 +55,7 @@ async def submit(ctx: Context, lane: HeldLane, run: Run, refused: Sequence[Refus
     was lost is made again: for a graph Asana returns the same job, for a resource export it refuses while the
     first one is in progress, so that at most one job runs in vain.
     """
-    tries = 0
+    tries, calling_at = 0, ctx.clock.monotonic()
     phase = run.phase or Phase.SUBMITTING
     while True:
         asked_at = ctx.clock.monotonic()
@@ -66,10 +68,10 @@ async def submit(ctx: Context, lane: HeldLane, run: Run, refused: Sequence[Refus
             if not is_fresh and not await ctx.write(about_to_submit, lane, run.id, phase):
                 return None
             calling_at = ctx.clock.monotonic()
-            started = await uninterrupted(_start(ctx, lane, run))
+            started, answered_at = await uninterrupted(_start(ctx, lane, run))
             for refusal in refused:
-                # Minutes later the slot may have become free, which would say nothing of the refusal.
-                if not tries and calling_at - refusal.at < FRESH_SECONDS:
+                # Later the slot may have become free meanwhile, which would say nothing of the refusal.
+                if not tries and answered_at - refusal.asked_at < CONVINCING_SECONDS:
                     await _forbid(ctx, lane, refusal.run, WHILE_ANOTHER_WAS_TAKEN)
             return started
         except (OutcomeUnknown, Unavailable) as error:
@@ -77,7 +79,7 @@ async def submit(ctx: Context, lane: HeldLane, run: Run, refused: Sequence[Refus
             phase = Phase.SUBMIT_UNKNOWN if isinstance(error, OutcomeUnknown) else phase
         except Forbidden as error:
             log.info("run.submit_forbidden", run=run.id, error=str(error))
-            return await _forbidden(ctx, lane, run, refused)
+            return await _forbidden(ctx, lane, [*refused, Refusal(run, calling_at)])
         except (AsanaError, NotInWorkspace) as error:
             log.info("run.submit_refused", run=run.id, error=f"{type(error).__name__}: {error}")
             await _refused(ctx, lane, run, error)
@@ -86,13 +88,13 @@ async def submit(ctx: Context, lane: HeldLane, run: Run, refused: Sequence[Refus
         tries += 1
 
 
-async def _forbidden(ctx: Context, lane: HeldLane, run: Run, before: Sequence[Refusal]) -> Run | None:
-    refused = [*before, Refusal(run, ctx.clock.monotonic())]
-    others = [refusal.run for refusal in before]
-    if other := await ctx.write(slot_refused, lane, run.id, ctx.until_probe, before=others):
+async def _forbidden(ctx: Context, lane: HeldLane, refused: Sequence[Refusal]) -> Run | None:
+    *before, run = (refusal.run for refusal in refused)
+    if other := await ctx.write(slot_refused, lane, run.id, ctx.until_probe, before=before):
         return await submit(ctx, lane, other, refused)
-    if await ctx.write(never_admitted, run, ctx.settings.forbidden_after_seconds):
-        await _forbid(ctx, lane, run, NEVER_TAKEN)
+    for each in (*before, run):
+        if await ctx.write(never_admitted, each, ctx.settings.forbidden_after_seconds):
+            await _forbid(ctx, lane, each, NEVER_TAKEN)
     return None
 
 
@@ -118,9 +120,10 @@ async def _refused(ctx: Context, lane: HeldLane, run: Run, refusal: Exception) -
             await ctx.write(fail_run, lane, run.id, problem)
 
 
-async def _start(ctx: Context, lane: HeldLane, run: Run) -> Run:
+async def _start(ctx: Context, lane: HeldLane, run: Run) -> tuple[Run, float]:
     job = await ctx.upstream.start(run, ready=ctx.lease.check)
+    answered_at = ctx.clock.monotonic()
     export = job.export.gid if job.export else None
     started = await ctx.write(submitted, lane, run.id, job.gid, export)
     log.info("run.submitted", run=run.id, lane=lane.key, job=job.gid, attempt=run.attempt)
-    return started
+    return started, answered_at

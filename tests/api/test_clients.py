@@ -89,6 +89,7 @@ async def test_a_name_is_given_once(admin: httpx.AsyncClient) -> None:
     for answer in (
         await admin.post("/v1/clients", json=BI),
         await admin.patch(f"/v1/clients/{other['id']}", json={"name": "bi"}),
+        await admin.patch(f"/v1/clients/{other['id']}", json={"name": "bi", "grants": [{}]}),
     ):
         assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
 

@@ -67,6 +67,19 @@ async def test_a_history_as_it_should_be_has_no_violation(
     assert await found(sessions, store) == []
 
 
+async def test_canceling_what_is_only_tried_is_no_violation(
+    sessions: Sessions, vault: Vault, store: LocalStore
+) -> None:
+    """Asana refuses the run again and again, which its callers are not told; meanwhile one cancels."""
+    async with sessions.begin() as session:
+        export = await an_export(session, await a_tenant(session, vault))
+        run = await locked_run(session, export.run)
+        await change(session, run, Status.RUNNING, actor="test", phase=Phase.SUBMITTING, quietly=True)
+        await cancel(session, export.id, actor="test", request_id=None)
+        await change(session, run, Status.CANCELED, actor="test")
+    assert await found(sessions, store) == []
+
+
 SECOND = "export = :export AND data ->> 'version' = '2'"
 THIRD = "export = :export AND data ->> 'version' = '3'"
 TWO_IN_THE_SLOT = """

@@ -145,6 +145,18 @@ async def test_those_that_rise_do_not_all_go_before_others(sessions: Sessions, t
     assert order[:4] == [risen[0], others[0], risen[1], others[1]]
 
 
+async def test_who_rises_one_by_one_gains_nothing_by_that(sessions: Sessions, tenant: Tenant) -> None:
+    busy, quiet = await a_client(sessions, "busy"), await a_client(sessions, "quiet")
+    risen = [await asked(sessions, busy, a_wish(Priority.LOW)) for _ in range(4)]
+    others = [await asked(sessions, quiet, a_wish()) for _ in range(3)]
+    for run in risen:
+        async with sessions.begin() as session:
+            await session.execute(text("UPDATE runs SET promotes_at = now() WHERE id = :id"), {"id": run})
+            assert await promote(session, 100) == 1
+    order = await served(sessions)
+    assert order == [risen[0], others[0], risen[1], others[1], risen[2], others[2], risen[3]]
+
+
 async def test_waiting_runs_rise_a_class_every_two_hours(sessions: Sessions, tenant: Tenant) -> None:
     low = await asked(sessions, tenant.client, a_wish(Priority.LOW))
     normal = await asked(sessions, tenant.client, a_wish())

@@ -112,6 +112,20 @@ async def test_a_credential_that_was_never_let_in_is_not_tried_for_ever(service:
     assert len(posts(service)) > 3
 
 
+async def test_one_that_was_let_in_once_does_not_shield_one_that_never_was(service: Service) -> None:
+    service.worker(**IN_A_HURRY, FORBIDDEN_AFTER_SECONDS="1")
+    (before,) = await service.finished(await service.submit(resource()))
+    await assert_verified(service, before)
+    service.sandbox.hold_slot("1001")
+    never, once = await by_an_ordinary_token(service), await service.submit(resource())
+    (never,) = await service.finished(never)
+    await assert_forbidden(never)
+    assert (await service.run_of(once)).status in {Status.QUEUED, Status.RUNNING}
+    service.sandbox.release_slot("1001")
+    (once,) = await service.finished(once)
+    await assert_verified(service, once)
+
+
 async def test_a_credential_that_was_let_in_once_waits_for_the_slot_however_long(service: Service) -> None:
     service.worker(**IN_A_HURRY, FORBIDDEN_AFTER_SECONDS="0.5")
     (before,) = await service.finished(await service.submit(resource()))
