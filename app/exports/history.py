@@ -36,7 +36,6 @@ class Promise(StrEnum):
     ONE_END = "an export ends once"
     ONE_SLOT = "one run at a time holds a lane's slot"
     LATENCY = "the parts of the latency add up"
-    REASON = "every wait has a reason"
     FILE = "a succeeded export has its verified file"
 
 
@@ -102,8 +101,6 @@ def _in_times(view: ExportView) -> Iterator[Violation]:
     total = parts.pop("total_ms")
     if sum(parts.values()) != total or min(parts.values()) < 0:
         yield Violation(Promise.LATENCY, export.id, f"{parts} in {total} ms")
-    if export.status is Status.QUEUED and view.wait_reason is None:
-        yield Violation(Promise.REASON, export.id, "is queued, and nothing says why")
 
 
 async def _in_slots(session: AsyncSession) -> AsyncIterator[Violation]:
