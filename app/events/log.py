@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Required, TypedDict, Unpack
 
 from sqlalchemy import BigInteger, Identity, Index, Text, func, insert, text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -69,62 +69,41 @@ class Event(Base):
 
 
 INSERT = insert(Event)
+NOTHING: Json = {
+    "export": None,
+    "run": None,
+    "lane": None,
+    "credential": None,
+    "request_id": None,
+    "data": {},
+}
 
 
-async def record(
-    session: AsyncSession,
-    kind: EventType,
-    *,
-    actor: str,
-    export: ExportId | None = None,
-    run: RunId | None = None,
-    lane: LaneKey | None = None,
-    credential: CredentialId | None = None,
-    request_id: str | None = None,
-    data: Json | None = None,
-) -> None:
+class Facts(TypedDict, total=False):
+    """What an event is about, and who made it happen."""
+
+    actor: Required[str]
+    export: ExportId
+    run: RunId
+    lane: LaneKey | None
+    credential: CredentialId | None
+    request_id: str | None
+    data: Json
+
+
+def new_event(kind: EventType, **facts: Unpack[Facts]) -> dict[str, Any]:
+    """An event to be recorded."""
+    return {"id": new_event_id(), "type": kind, **NOTHING, **facts}
+
+
+async def record(session: AsyncSession, kind: EventType, **facts: Unpack[Facts]) -> None:
     """Write an event into the caller's transaction."""
-    event = new_event(
-        kind,
-        actor=actor,
-        export=export,
-        run=run,
-        lane=lane,
-        credential=credential,
-        request_id=request_id,
-        data=data,
-    )
-    await session.execute(INSERT, event)
+    await session.execute(INSERT, new_event(kind, **facts))
 
 
 async def record_all(session: AsyncSession, events: list[dict[str, Any]]) -> None:
     """Write many in one go."""
     await session.execute(INSERT, events)
-
-
-def new_event(
-    kind: EventType,
-    *,
-    actor: str,
-    export: ExportId | None = None,
-    run: RunId | None = None,
-    lane: LaneKey | None = None,
-    credential: CredentialId | None = None,
-    request_id: str | None = None,
-    data: Json | None = None,
-) -> dict[str, Any]:
-    """An event to be recorded."""
-    return {
-        "id": new_event_id(),
-        "type": kind,
-        "export": export,
-        "run": run,
-        "lane": lane,
-        "credential": credential,
-        "actor": actor,
-        "request_id": request_id,
-        "data": data or {},
-    }
 
 
 async def audit(

@@ -1,12 +1,11 @@
 """Tokens go in, and never come out."""
 
 import asyncio
-from functools import partial
 from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select
 
 from app.access.models import Credential, CredentialState
 from app.access.vault import open_vault
@@ -15,7 +14,7 @@ from app.sandbox.control import SandboxControl
 from app.sandbox.faults import Call, FaultKind
 from tests.api.conftest import Api
 from tests.builders import SERVICE_TOKEN
-from tests.processes import until
+from tests.locks import until_somebody_waits
 
 NEW = {"name": "another", "token": SERVICE_TOKEN}
 
@@ -109,18 +108,9 @@ async def test_a_refusal_of_the_old_token_does_not_outlive_it(
         credential.state = CredentialState.INVALID
         await worker.flush()
         replacing = asyncio.create_task(admin.put(address, json={"token": "rotated-token"}))
-        await until(partial(waits_for_a_lock, api), 10, lambda: "nobody waits for the worker")
+        await until_somebody_waits(api.sessions)
     answer = await replacing
     assert (answer.json()["state"], answer.json()["invalid_since"]) == ("valid", None)
-
-
-async def waits_for_a_lock(api: Api) -> bool | None:
-    waiting = text(
-        "SELECT true FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    )
-    async with api.sessions() as session:
-        found: bool | None = await session.scalar(waiting)
-    return found
 
 
 async def test_an_unknown_credential_is_not_found(admin: httpx.AsyncClient) -> None:

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import httpx
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 
 from app.access.clients import GrantSpec
 from app.access.models import Kind, Priority, Scope
@@ -15,7 +15,7 @@ from app.ids import LaneKey
 from app.lanes.enqueue import lock_lane
 from app.problems import Code, Problem
 from tests.api.conftest import PROJECT, TASKS, Api, other_tasks
-from tests.processes import until
+from tests.locks import until_somebody_waits
 
 
 async def exports_in(api: Api) -> int:
@@ -296,22 +296,11 @@ async def test_a_twin_that_takes_too_long_is_told_to_come_back(api: Api, caller:
         # Somebody else holds the lane: the first twin waits for it, and the second for the first.
         await lock_lane(session, LaneKey("1001"))
         first = asyncio.create_task(caller.post("/v1/exports/resource", json=TASKS, headers=headers))
-        await until_waiting(api, 1)
+        await until_somebody_waits(api.sessions)
         second = await caller.post("/v1/exports/resource", json=TASKS, headers=headers)
         assert (second.status_code, second.json()["code"]) == (409, "idempotency-in-progress")
         assert second.headers["Retry-After"] == "1"
     assert (await first).status_code == 202
-
-
-async def until_waiting(api: Api, many: int) -> None:
-    """Until so many of the database's connections wait for a lock."""
-    waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
-
-    async def look() -> bool | None:
-        async with api.sessions() as session:
-            return (await session.scalar(waiting)) == many or None
-
-    await until(look, 5, lambda: f"{many} waiting")
 
 
 async def test_a_key_without_the_scope_is_told_which(api: Api) -> None:

@@ -39,7 +39,7 @@ from app.lanes.models import Lane, LaneWait, WaitReason
 from app.lanes.release import disown, hand_over
 from app.problems import Code, Problem, ProblemError
 from tests.builders import Tenant, a_tenant, an_artifact, an_export
-from tests.processes import until
+from tests.locks import until_somebody_waits
 
 Sessions = async_sessionmaker[AsyncSession]
 TEAMS = {"workspace": "1001", "export_request_parameters": [{"resource_type": "team"}]}
@@ -610,20 +610,7 @@ async def test_a_request_that_meets_a_drain_at_the_door_is_refused(
     async with sessions.begin() as session:
         await drain(session, LaneKey(tenant.workspace), tenant.workspace, Cause("test"))
         asking = asyncio.create_task(queued(sessions, tenant))
-        await until_locked(sessions)
+        await until_somebody_waits(sessions)
     with pytest.raises(ProblemError) as refused:
         await asking
     assert refused.value.problem.code is Code.LANE_DRAINING
-
-
-async def until_locked(sessions: Sessions) -> None:
-    """Until somebody waits for a lock."""
-    waiting = text(
-        "SELECT true FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    )
-
-    async def look() -> bool | None:
-        async with sessions() as session:
-            return bool(await session.scalar(waiting)) or None
-
-    await until(look, 10, lambda: "somebody who waits for a lock")

@@ -5,7 +5,6 @@ import hashlib
 import signal
 from collections import Counter
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from urllib.parse import urlparse
 from urllib.request import url2pathname
@@ -14,7 +13,7 @@ import httpx
 import orjson
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, select, update
 
 from app.access.credentials import replace_token
 from app.access.vault import open_vault
@@ -28,6 +27,7 @@ from app.ids import CredentialId
 from app.lanes.models import Lane, WaitReason
 from app.sandbox.faults import Call, FaultKind
 from tests.builders import unlike_others
+from tests.locks import until_somebody_waits
 from tests.processes import until
 from tests.system.conftest import WORKSPACES, Service
 
@@ -369,22 +369,13 @@ async def test_a_cancel_while_the_file_is_recorded_leaves_no_file(service: Servi
     async with service.sessions.begin() as session:
         await cancel(session, export.id, actor="test", request_id=None)
         # Its worker has the file, and waits for the run that we have changed.
-        await until(partial(somebody_waits, service), 20, lambda: "the worker")
+        await until_somebody_waits(service.sessions)
     await service.finished(export)
 
     async def nothing_left() -> bool | None:
         return not any(path.is_file() for path in service.settings.files_dir.rglob("*")) or None
 
     await until(nothing_left, 10, lambda: "the file to be gone")
-
-
-async def somebody_waits(service: Service) -> bool | None:
-    waiting = text(
-        "SELECT true FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    )
-    async with service.sessions() as session:
-        found: bool | None = await session.scalar(waiting)
-    return found
 
 
 async def test_a_no_to_the_archiver_is_final(service: Service) -> None:
