@@ -9,7 +9,7 @@ from sqlalchemy import Select, func, select, text, true
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.access.models import ALL_WORKSPACES, Client, Credential, CredentialState, Scope, Workspace
+from app.access.models import Client, Credential, CredentialState, Workspace
 from app.access.vault import Vault
 from app.asana.client import AsanaClient
 from app.asana.errors import (
@@ -173,8 +173,7 @@ async def workspace_by_gid(session: AsyncSession, client: Client, gid: str) -> W
 
 
 def _granted(client: Client) -> Select[Workspace]:
-    everything = client.may(Scope.ADMIN) or ALL_WORKSPACES in client.workspaces
-    granted = true() if everything else Workspace.gid.in_(client.workspaces)
+    granted = true() if client.sees_all_workspaces else Workspace.gid.in_(client.workspaces)
     return select(Workspace).where(granted, Workspace.removed_at.is_(None))
 
 

@@ -96,6 +96,10 @@ class Client(Base):
         return min(fitting, key=lambda grant: grant.workspace == ALL_WORKSPACES, default=None)
 
     @property
+    def sees_all_workspaces(self) -> bool:
+        return self.may(Scope.ADMIN) or ALL_WORKSPACES in self.workspaces
+
+    @property
     def workspaces(self) -> set[str]:
         """Gids of the workspaces the client has a grant for; `*` among them stands for all."""
         return {grant.workspace for grant in self.grants}

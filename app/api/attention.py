@@ -3,10 +3,10 @@
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Path, Query
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel, Field
 
-from app.api.auth import LanesAdmin, Note, cause_of
+from app.api.auth import LanesAdmin, ReasonBody, cause_of
 from app.api.problems import ON_BODY, ON_CALL, problems
 from app.api.services import ServicesOf
 from app.exports.attention import AttentionItem, AttentionKind, acknowledge, attention
@@ -14,14 +14,6 @@ from app.exports.attention import AttentionItem, AttentionKind, acknowledge, att
 router = APIRouter(prefix="/v1/attention", tags=["attention"])
 
 ItemId = Annotated[str, Path(max_length=200, examples=["lane-blocked.12345"])]
-
-
-class AcknowledgeBody(BaseModel):
-    """What is done about it."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    note: Note = None
 
 
 class AcknowledgementOut(BaseModel):
@@ -82,7 +74,7 @@ async def acknowledge_attention(
     client: LanesAdmin,
     item_id: ItemId,
     services: ServicesOf,
-    body: Annotated[AcknowledgeBody, Body(default_factory=AcknowledgeBody)],
+    body: ReasonBody,
 ) -> AttentionOut:
     """Say that somebody looks after it. It is listed again when it happens again."""
     async with services.sessions.begin() as session:

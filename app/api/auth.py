@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Query
+from fastapi import Body, Depends, Query
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.access.clients import client_by_key, note_use
 from app.access.models import Client, Scope
@@ -46,6 +46,18 @@ Note = Annotated[
     ),
 ]
 NoteQuery = Annotated[Note, Query()]
+
+
+class Reason(BaseModel):
+    """Why it is done."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    note: Note = None
+
+
+# A body that may be left out.
+ReasonBody = Annotated[Reason, Body(default_factory=Reason)]
 
 
 def cause_of(client: Client, note: str | None = None) -> Cause:

@@ -52,7 +52,7 @@ class Treatment(BaseModel):
         None, description="When you need it: within a priority the earliest goes first."
     )
     queue_ttl: int | None = Field(
-        None, strict=True, ge=10, le=MONTH, description="Seconds after which it fails if it is still queued."
+        None, strict=True, ge=10, le=MONTH, description="Seconds after which it fails if it has not started."
     )
 
     def submission(self, request: ExportRequest, request_id: str) -> Submission:

@@ -1,9 +1,9 @@
 """Clients, for administrators: who may ask for what. An API key is shown once, when it is made."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Body, Response, status
+from fastapi import APIRouter, Response, status
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.access.clients import (
@@ -18,7 +18,7 @@ from app.access.clients import (
     revoke_client,
 )
 from app.access.models import Client, Scope
-from app.api.auth import Admin, Note, cause_of
+from app.api.auth import Admin, Note, ReasonBody, cause_of
 from app.api.ids import ClientIdPath
 from app.api.problems import ON_BODY, ON_CALL, problems
 from app.api.services import ServicesOf
@@ -48,14 +48,6 @@ class ClientPatch(ClientChanges):
     """What is to be changed; what is left out stays, and a null takes a limit away."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"max_queued": 200, "note": "more teams"}]})
-
-    note: Note = None
-
-
-class KeyNote(BaseModel):
-    """Why it is done."""
-
-    model_config = ConfigDict(extra="forbid")
 
     note: Note = None
 
@@ -144,7 +136,7 @@ async def replace_client_key(
     client: Admin,
     client_id: ClientIdPath,
     services: ServicesOf,
-    body: Annotated[KeyNote, Body(default_factory=KeyNote)],
+    body: ReasonBody,
 ) -> ClientWithKey:
     """Give a client another key. The old one opens nothing from now on; a revoked client is let in again."""
     async with services.sessions.begin() as session:
@@ -157,7 +149,7 @@ async def revoke_client_key(
     client: Admin,
     client_id: ClientIdPath,
     services: ServicesOf,
-    body: Annotated[KeyNote, Body(default_factory=KeyNote)],
+    body: ReasonBody,
 ) -> ClientOut:
     """Let its key open nothing from now on. Its exports go on, and it stays in the list."""
     async with services.sessions.begin() as session:

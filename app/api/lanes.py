@@ -4,13 +4,13 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends, Query
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel, Field
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.credentials import workspace_by_gid
 from app.access.models import Client, Kind
-from app.api.auth import ExportsReader, LanesAdmin, Note, cause_of
+from app.api.auth import ExportsReader, LanesAdmin, ReasonBody, cause_of
 from app.api.problems import ON_BODY, ON_CALL, problems
 from app.api.services import Services, ServicesOf
 from app.api.workspaces import WorkspaceGid
@@ -28,14 +28,6 @@ LaneKind = Annotated[
     Kind,
     Query(description="Which lane, where `LANE_SCOPE` gives resource and graph exports one each."),
 ]
-
-
-class LaneNote(BaseModel):
-    """Why it is done."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    note: Note = None
 
 
 class SlotOut(BaseModel):
@@ -116,7 +108,7 @@ class Act:
         gid: WorkspaceGid,
         client: LanesAdmin,
         services: ServicesOf,
-        body: Annotated[LaneNote, Body(default_factory=LaneNote)],
+        body: ReasonBody,
         kind: LaneKind = Kind.RESOURCE,
     ) -> LaneOut:
         async with services.sessions.begin() as session:

@@ -28,8 +28,9 @@ JOB_FIELDS = ",".join(
     ["status"]
     + [f"{export}.{name}" for export in EXPORTS for name in ("created_at", "completed_at", "download_url")]
 )
-# These fail before a byte of the request has left.
+# What a connection that the other side has closed fails by.
 CUT_OFF = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+# These fail before a byte of the request has left.
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 T = TypeVar("T", bound=BaseModel)

@@ -5,7 +5,7 @@ Only that somebody has seen it is kept. What happens again after that is listed 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -14,14 +14,14 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.access.models import ALL_WORKSPACES, Client, Credential, CredentialState, Scope
+from app.access.models import Client, Credential, CredentialState
 from app.database.base import Base
 from app.events.log import Cause, EventType, audit
 from app.exports.models import Run, Status
 from app.lanes.models import Lane, LaneWait, WaitReason
 from app.problems import Code, ProblemError
 
-DEAD_LETTER_DAYS = 30
+DEAD_LETTERS_LAST = timedelta(days=30)
 # What its caller asked for is nobody else's concern.
 BY_REQUEST = (Code.QUEUE_TTL_EXCEEDED,)
 
@@ -110,7 +110,7 @@ FAILED = (
     )
     .where(
         Run.status == Status.FAILED,
-        Run.finished_at > func.now() - func.make_interval(0, 0, 0, DEAD_LETTER_DAYS),
+        Run.finished_at > func.now() - DEAD_LETTERS_LAST,
         Run.error["code"].astext.not_in(BY_REQUEST),
     )
     .group_by(Run.workspace, "cause")
@@ -165,8 +165,7 @@ async def acknowledge(
 
 def _concerning(client: Client, items: Iterable[AttentionItem]) -> Iterable[AttentionItem]:
     """What concerns all workspaces concerns administrators of all of them."""
-    everywhere = client.may(Scope.ADMIN) or ALL_WORKSPACES in client.workspaces
-    return (item for item in items if everywhere or item.workspace in client.workspaces)
+    return (item for item in items if client.sees_all_workspaces or item.workspace in client.workspaces)
 
 
 async def _acknowledgements(session: AsyncSession, ids: Sequence[str]) -> dict[str, Acknowledgement]:

@@ -5,6 +5,7 @@ in right after the refusal has shown that it was not for the slot.
 """
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 
 from sqlalchemy import bindparam, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -78,7 +79,7 @@ async def slot_refused(
 async def never_admitted(session: AsyncSession, run: Run, seconds: float) -> bool:
     """Whether Asana has refused the run's lane for so many seconds, all of which something of the run's kind
     and credential was there to be tried, and never took any of that."""
-    since = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, seconds)
+    since = func.now() - timedelta(seconds=seconds)
     refused = select(LaneWait.id).where(
         LaneWait.lane == run.lane,
         LaneWait.until.is_(None),

@@ -42,7 +42,6 @@ class Phase(StrEnum):
 FINISHED = "(finished_at IS NOT NULL) = (status IN ('succeeded', 'failed', 'canceled'))"
 
 
-SUCCEEDED = text("status = 'succeeded'")
 # By what past runs are looked up to judge how long one will take.
 PAST_RUNS = {
     "past_of_lane": ("lane",),

@@ -1,5 +1,7 @@
 """The net under everything else: once a minute one worker looks for what should not be."""
 
+from datetime import timedelta
+
 import structlog
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -77,7 +79,7 @@ async def _tidy_up(session: AsyncSession, idempotency_days: int) -> int | None:
 
 async def _beyond_repair(session: AsyncSession, seconds: float) -> list[RunId]:
     """Some queued runs whose token has been invalid for longer than it may take to replace it."""
-    over = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, seconds)
+    over = func.now() - timedelta(seconds=seconds)
     abandoned = select(Credential.id).where(Credential.invalid_since < over)
     runs = select(Run.id).where(Run.status == Status.QUEUED, Run.credential.in_(abandoned))
     return list(await session.scalars(runs.order_by(Run.id).limit(GIVEN_UP_AT_ONCE)))
