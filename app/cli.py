@@ -25,6 +25,7 @@ from app.access.clients import (
     create_client,
     revoke_client,
 )
+from app.access.credentials import rotate_keys
 from app.access.models import ALL_WORKSPACES, Client, Kind, Priority, Scope
 from app.access.vault import VaultError
 from app.api.changes import Changes
@@ -70,6 +71,8 @@ cli = typer.Typer(
 )
 keys = typer.Typer(help="API keys, by which internal tools use the service.", no_args_is_help=True)
 cli.add_typer(keys, name="keys")
+secrets = typer.Typer(help="The keys that encrypt Asana tokens in the database.", no_args_is_help=True)
+cli.add_typer(secrets, name="secrets")
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -190,6 +193,23 @@ def revoke_key(name: Annotated[str, typer.Argument(help="As `keys list` shows it
             await revoke_client(session, client.id, Cause("cli"))
 
     _run(run())
+
+
+@secrets.command("rotate")
+def rotate_secrets() -> None:
+    """Encrypt all tokens anew, by the first of the secret keys, while everything runs.
+
+    A key kept in the data folder is replaced by a new one. Keys in the settings are yours to change: put the
+    new one last and restart or let the file be read everywhere, then put it first, then rotate; after that
+    the old ones may be taken out.
+    """
+    settings = _settings()
+
+    async def run() -> int:
+        async with _migrated_database(settings) as database:
+            return await rotate_keys(database.sessions, settings, Cause("cli"))
+
+    out.print(f"Tokens encrypted by the newest key: {_run(run())}.")
 
 
 @cli.command()

@@ -47,6 +47,7 @@ class Code(StrEnum):
     ARTIFACT_CORRUPT = "artifact-corrupt"
     ARTIFACT_TOO_LARGE = "artifact-too-large"
     DOWNLOAD_REFUSED = "download-refused"
+    POISON = "poison"
     RUN_TIMEOUT = "run-timeout"
     QUEUE_TTL_EXCEEDED = "queue-ttl-exceeded"
 
@@ -208,6 +209,11 @@ EXPLANATIONS: dict[Code, Explanation] = {
     Code.DOWNLOAD_REFUSED: Explanation(
         "Asana named a download address that this service does not trust.",
         "An administrator adds the host to `ASANA_EXPORTS_DOWNLOAD_HOSTS` if it is Asana's.",
+    ),
+    Code.POISON: Explanation(
+        "Each worker that fetched the file has died of it.",
+        "An administrator finds the cause in what the workers' hosts tell (most often: out of memory). "
+        "Ask for a narrower export.",
     ),
     Code.RUN_TIMEOUT: Explanation(
         "The job was in progress at Asana for too long.",

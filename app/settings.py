@@ -65,6 +65,11 @@ class Settings(BaseSettings):
         description="Fernet keys, comma separated, for Asana tokens: the first encrypts, all decrypt. "
         "Empty with the embedded database: one is made in the data folder.",
     )
+    secret_keys_file: Path | None = Field(
+        None,
+        description="A file with these keys instead, one a line. It is read again when needed, so that keys "
+        "can be changed while processes run.",
+    )
 
     host: str = Field("127.0.0.1", description="Address on which the API listens.")
     port: int = Field(8080, ge=0, le=65535, description="Port on which the API listens.")

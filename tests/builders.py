@@ -56,9 +56,18 @@ async def a_tenant(
         ),
         Cause("test"),
     )
+    credential = await another_credential(session, vault, token, name=f"credential of {workspace}")
+    session.add(Workspace(gid=workspace, name=f"Workspace {workspace}", credential=credential.id))
+    await session.flush()
+    return Tenant(client, key, workspace, credential.id)
+
+
+async def another_credential(
+    session: AsyncSession, vault: Vault, token: str, name: str = "another"
+) -> Credential:
     credential = Credential(
         id=new_credential_id(),
-        name=f"credential of {workspace}",
+        name=name,
         token=vault.encrypt(SecretStr(token)),
         state=CredentialState.VALID,
         asana_user="1",
@@ -66,9 +75,7 @@ async def a_tenant(
     )
     session.add(credential)
     await session.flush()
-    session.add(Workspace(gid=workspace, name=f"Workspace {workspace}", credential=credential.id))
-    await session.flush()
-    return Tenant(client, key, workspace, credential.id)
+    return credential
 
 
 async def another_workspace(session: AsyncSession, tenant: Tenant, workspace: str) -> Tenant:

@@ -1,7 +1,7 @@
 """One real PostgreSQL for the whole run, and a fresh, migrated database for each test that wants one."""
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
@@ -22,6 +22,7 @@ from app.database.migrate import migrate
 from app.database.session import Database, conninfo, open_database
 from app.sandbox.control import SandboxControl
 from app.settings import Settings
+from tests.leaks import leaks
 from tests.processes import Process
 
 # A minute of the sandbox's time is a second of ours.
@@ -37,6 +38,16 @@ hypothesis.settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("any machine")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that shows a secret in what it logs, prints or fails with has failed."""
+    report = yield
+    if found := leaks(f"{report.caplog}{report.capstdout}{report.capstderr}{report.longreprtext}"):
+        report.outcome, report.longrepr = "failed", f"{report.nodeid} has shown {len(found)} secrets"
+        report.sections.clear()
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.access.models import Client, Credential, CredentialState, Workspace
-from app.access.vault import Vault
+from app.access.vault import Vault, open_vault, renew_own_key
 from app.asana.client import AsanaClient
 from app.asana.errors import (
     AsanaError,
@@ -27,6 +27,7 @@ from app.events.log import Cause, EventType, audit
 from app.ids import CredentialId, new_credential_id
 from app.lanes.notifications import CREDENTIALS, LANES, notify
 from app.problems import Code, ProblemError
+from app.settings import Settings
 
 Sessions = async_sessionmaker[AsyncSession]
 
@@ -44,6 +45,8 @@ WAKE_LANES = text("""
     WHERE wait_reason = 'credential_invalid'
       AND key IN (SELECT lane FROM runs WHERE credential = :credential AND status = 'queued')
 """)
+
+LOCK_CREDENTIALS = text("LOCK TABLE credentials IN SHARE ROW EXCLUSIVE MODE")
 
 
 async def register_credential(
@@ -120,6 +123,25 @@ async def check_keys(session: AsyncSession, vault: Vault) -> None:
     """Raises `VaultError` when there is a token that our keys do not decrypt."""
     for token in await session.scalars(select(Credential.token)):
         vault.decrypt(token)
+
+
+async def rotate_keys(sessions: Sessions, settings: Settings, cause: Cause) -> int:
+    """Encrypt every token anew, by the first of the keys; returns how many.
+
+    Keys that are kept in the data folder get a new one first. Safe beside running processes and to repeat.
+    Raises `VaultError` when there is a token that no key decrypts: then nothing was changed.
+    """
+    async with sessions.begin() as session:
+        # One after the other: a second rotation must see what the first has done.
+        await session.execute(LOCK_CREDENTIALS)
+        credentials = (await session.scalars(select(Credential).order_by(Credential.id))).all()
+        vault = open_vault(settings)
+        tokens = [vault.decrypt(credential.token) for credential in credentials]
+        renew_own_key(settings, [credential.token for credential in credentials])
+        for credential, token in zip(credentials, tokens, strict=True):
+            credential.token = vault.encrypt(token)
+        await audit(session, EventType.SECRETS_ROTATED, cause, data={"credentials": len(tokens)})
+    return len(tokens)
 
 
 async def register_workspace(

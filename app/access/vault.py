@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -14,22 +16,39 @@ class VaultError(Exception):
     """The keys are missing, malformed, or not those a token was encrypted with."""
 
 
-class Vault:
-    """Encrypts with the first key, decrypts with any: put a new key first, and old tokens stay readable."""
+Keys = Callable[[], Sequence[SecretStr]]
 
-    def __init__(self, keys: tuple[SecretStr, ...]) -> None:
+
+class Vault:
+    """Encrypts with the first key, decrypts with any: put a new key first, and old tokens stay readable.
+
+    Keys are asked for anew before each encryption and where none fits, so that they may change meanwhile.
+    Raises `VaultError`.
+    """
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+        self._fernet = self._open()
+
+    def _open(self) -> MultiFernet:
         try:
-            self._fernet = MultiFernet([Fernet(key.get_secret_value()) for key in keys])
+            return MultiFernet([Fernet(key.get_secret_value()) for key in self._keys()])
         except ValueError as error:
             raise VaultError(
                 "each of ASANA_EXPORTS_SECRET_KEYS must be 32 bytes in urlsafe base64"
             ) from error
+        except OSError as error:
+            raise VaultError(f"the secret keys cannot be read: {error}") from error
 
     def encrypt(self, token: SecretStr) -> bytes:
+        self._fernet = self._open()
         return self._fernet.encrypt(token.get_secret_value().encode())
 
     def decrypt(self, encrypted: bytes) -> SecretStr:
         """Raises `VaultError` when no key fits."""
+        with contextlib.suppress(InvalidToken):
+            return SecretStr(self._fernet.decrypt(encrypted).decode())
+        self._fernet = self._open()
         try:
             return SecretStr(self._fernet.decrypt(encrypted).decode())
         except InvalidToken as error:
@@ -37,29 +56,86 @@ class Vault:
 
 
 def open_vault(settings: Settings) -> Vault:
-    """The vault with the keys of the settings, or, beside an embedded database, a key in the data folder.
+    """The vault with the keys of the settings, or, beside an embedded database, those of the data folder.
 
     Raises `VaultError` when an external database is used without keys: each machine would make its own.
     """
     if settings.secret_keys:
-        return Vault(settings.secret_keys)
+        return Vault(lambda: settings.secret_keys)
+    if settings.secret_keys_file:
+        return Vault(partial(_keys_in, settings.secret_keys_file))
     if settings.database_url:
         raise VaultError(
-            "set ASANA_EXPORTS_SECRET_KEYS: with ASANA_EXPORTS_DATABASE_URL no key is made by itself"
+            "set ASANA_EXPORTS_SECRET_KEYS or ASANA_EXPORTS_SECRET_KEYS_FILE: with "
+            "ASANA_EXPORTS_DATABASE_URL no key is made by itself"
         )
-    return Vault((_key_in(settings.data_dir),))
+    file = _own_file(settings)
+    _make_first_key(file)
+    return Vault(partial(_keys_in, file))
 
 
-def _key_in(folder: Path) -> SecretStr:
-    """The folder's key, made by whoever comes first."""
-    path = folder / "secret.key"
-    folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / f"secret.key.{os.getpid()}"
+def renew_own_key(settings: Settings, tokens: Sequence[bytes]) -> bool:
+    """Put a new key before those in the data folder; tells whether that is where the keys are.
+
+    Of the old ones remain what `tokens` need, and the last first one, which a process may be about to use.
+    """
+    if settings.secret_keys or settings.secret_keys_file or settings.database_url:
+        return False
+    file = _own_file(settings)
+    _make_first_key(file)
+    first, *others = _keys_in(file)
+    needed = [key for key in others if any(_fits(key, token) for token in tokens)]
+    _draft(file, [_new_key(), first, *needed]).replace(file)
+    _sync(file.parent)
+    return True
+
+
+def _own_file(settings: Settings) -> Path:
+    return settings.data_dir / "secret.key"
+
+
+def _keys_in(file: Path) -> list[SecretStr]:
+    """One a line, or comma separated."""
+    return [SecretStr(key) for key in file.read_text().replace(",", " ").split()]
+
+
+def _make_first_key(file: Path) -> None:
+    """By whoever comes first."""
+    if file.exists():
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = _draft(file, [_new_key()])
+    # A link fails where the file exists by now: of two processes that start together one wins.
     with contextlib.suppress(FileExistsError):
-        draft.touch(mode=0o600, exist_ok=False)
-        draft.write_bytes(Fernet.generate_key())
-        if not path.exists():
-            # A link fails where the file exists by now: of two processes that start together one wins.
-            path.hardlink_to(draft)
-    draft.unlink(missing_ok=True)
-    return SecretStr(path.read_text())
+        file.hardlink_to(draft)
+    draft.unlink()
+    _sync(file.parent)
+
+
+def _draft(file: Path, keys: Sequence[SecretStr]) -> Path:
+    """Keys on disk beside the file: tokens will need them after a power cut, too."""
+    draft = file.with_name(f"{file.name}.{os.getpid()}")
+    draft.touch(mode=0o600)
+    draft.write_text("".join(f"{key.get_secret_value()}\n" for key in keys))
+    _sync(draft)
+    return draft
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _new_key() -> SecretStr:
+    return SecretStr(Fernet.generate_key().decode())
+
+
+def _fits(key: SecretStr, token: bytes) -> bool:
+    try:
+        Fernet(key.get_secret_value()).decrypt(token)
+    except InvalidToken:
+        return False
+    return True

@@ -27,6 +27,7 @@ class EventType(StrEnum):
     LANE_RESUMED = "lane.resumed"
     CREDENTIAL_REGISTERED = "credential.registered"
     CREDENTIAL_INVALID = "credential.invalid"
+    SECRETS_ROTATED = "secrets.rotated"
     WORKSPACE_REGISTERED = "workspace.registered"
     WORKSPACE_REMOVED = "workspace.removed"
     CLIENT_CREATED = "client.created"

@@ -20,30 +20,36 @@ from app.lanes.notifications import LANES, notify
 from app.lanes.release import park, release, take_turn, unpark
 from app.problems import Problem
 
+# A suspect had its file in the hands of a worker that vanished.
 CLAIM_ARCHIVES = text("""
     WITH orphans AS (
         SELECT id FROM runs
         WHERE status = 'archiving' AND (
             archiver IS NULL OR archiver IN (SELECT id FROM workers WHERE lease_expires_at < now()))
+          AND (archiver IS NOT NULL OR lost_archivers <> '{}') = :suspect
         ORDER BY id
         LIMIT :most
         FOR UPDATE SKIP LOCKED)
-    UPDATE runs SET archiver = :worker, archive_fence = archive_fence + 1
+    UPDATE runs SET archiver = :worker, archive_fence = archive_fence + 1,
+        lost_archivers = CASE WHEN archiver IS NULL THEN lost_archivers ELSE lost_archivers || archiver END
     FROM orphans WHERE runs.id = orphans.id
-    RETURNING runs.id, runs.archive_fence
+    RETURNING runs.id, runs.archive_fence, cardinality(lost_archivers) AS lost
 """)
-
-
 DISOWN_ARCHIVES = text("UPDATE runs SET archiver = NULL WHERE archiver = :worker AND NOT id = ANY(:keep)")
+CLEAR_OF_SUSPICION = text("""
+    UPDATE runs SET lost_archivers = array_remove(lost_archivers, :worker)
+    WHERE status = 'archiving' AND :worker = ANY(lost_archivers)
+""")
 
 
 @dataclass(frozen=True)
 class HeldArchive:
-    """The archiving of one run as held by one worker."""
+    """The archiving of one run as held by one worker, and how many workers it was lost with before."""
 
     run: RunId
     worker: WorkerId
     fence: int
+    lost: int = 0
 
 
 async def next_run(session: AsyncSession, lane: HeldLane, *, credential_wait: float) -> Run | None:
@@ -234,10 +240,22 @@ async def leave_slot(session: AsyncSession, lane: HeldLane, run: Run, to: Status
         await change(session, run, to, actor=lane.worker, **columns)
 
 
-async def claim_archives(session: AsyncSession, worker: WorkerId, most: int) -> list[HeldArchive]:
-    """Take up to `most` runs that wait for somebody to fetch their file."""
-    rows = await session.execute(CLAIM_ARCHIVES, {"worker": worker, "most": most})
-    return [HeldArchive(row.id, worker, row.archive_fence) for row in rows]
+async def claim_archives(
+    session: AsyncSession, worker: WorkerId, most: int, *, suspect: bool
+) -> list[HeldArchive]:
+    """Take up to `most` runs that wait for somebody to fetch their file.
+
+    Either those that were never lost with a worker, or the others. A worker should have but one of these at a
+    time: then the one that kills it is found, and does not take others along.
+    """
+    rows = await session.execute(CLAIM_ARCHIVES, {"worker": worker, "most": most, "suspect": suspect})
+    return [HeldArchive(row.id, worker, row.archive_fence, row.lost) for row in rows]
+
+
+async def survived(session: AsyncSession, worker: WorkerId) -> None:
+    """The process of this name had only lost its lease: no file has killed it."""
+    await session.execute(DISOWN_ARCHIVES, {"worker": worker, "keep": []})
+    await session.execute(CLEAR_OF_SUSPICION, {"worker": worker})
 
 
 async def disown_archives(session: AsyncSession, worker: WorkerId, keep: list[RunId]) -> None:
@@ -276,8 +294,9 @@ async def archived(
 
 
 async def archive_waits(session: AsyncSession, archive: HeldArchive, reason: WaitReason) -> None:
-    """The file cannot be fetched or kept just now."""
+    """The file cannot be fetched or kept just now; trying has killed nobody."""
     run = await hold_archive(session, archive)
+    run.lost_archivers = []
     if run.wait_reason is not reason:
         await change(session, run, run.status, actor=archive.worker, wait_reason=reason)
 

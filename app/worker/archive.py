@@ -27,6 +27,8 @@ from app.problems import Code, Problem
 from app.worker.context import Context
 from app.worker.uninterrupted import uninterrupted
 
+MOST_LOST = 3
+
 HOPELESS: dict[type[Exception], Code] = {
     TooLarge: Code.ARTIFACT_TOO_LARGE,
     UrlNotAllowed: Code.DOWNLOAD_REFUSED,
@@ -48,13 +50,18 @@ class Archiving:
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         self._places = asyncio.Semaphore(ctx.settings.max_archives)
-        self._tasks: dict[asyncio.Task[None], RunId] = {}
-        self._resting = 0
+        self._tasks: dict[asyncio.Task[None], HeldArchive] = {}
+        self._resting = set[RunId]()
 
     @property
     def free(self) -> int:
         """How many more could be fetched at once now."""
-        return max(0, self._ctx.settings.max_archives - len(self._tasks) + self._resting)
+        return max(0, self._ctx.settings.max_archives - len(self._tasks) + len(self._resting))
+
+    @property
+    def has_suspect(self) -> bool:
+        """Whether one of those being fetched was lost with a worker before."""
+        return any(archive.lost and archive.run not in self._resting for archive in self._tasks.values())
 
     @property
     def tasks(self) -> frozenset[asyncio.Task[None]]:
@@ -64,19 +71,19 @@ class Archiving:
     @property
     def runs(self) -> list[RunId]:
         """Whose files."""
-        return list(self._tasks.values())
+        return [archive.run for archive in self._tasks.values()]
 
     def start(self, archive: HeldArchive) -> None:
         """Fetch in the background."""
         task = asyncio.create_task(self._work(archive), name=f"archive {archive.run}")
-        self._tasks[task] = archive.run
+        self._tasks[task] = archive
         task.add_done_callback(self._tasks.pop)
 
     def told(self, change: str) -> None:
         """Stop fetching what nobody wants any more; should this be missed, the end of the fetch finds out."""
         _, run, now = read_change(change)
         if now == Status.CANCELED:
-            for task in [task for task, whose in self._tasks.items() if whose == run]:
+            for task in [task for task, archive in self._tasks.items() if archive.run == run]:
                 log.info("archive.canceled", run=run)
                 task.cancel()
 
@@ -90,17 +97,17 @@ class Archiving:
                 log.warning("archive.lost", run=archive.run)
             except Exception:
                 log.exception("archive.crashed", run=archive.run, tries=tries)
-                await self._rest(self._ctx.backoff(tries))
+                await self._rest(archive, self._ctx.backoff(tries))
                 tries += 1
                 continue
             return
 
-    async def _rest(self, seconds: float) -> None:
-        self._resting += 1
+    async def _rest(self, archive: HeldArchive, seconds: float) -> None:
+        self._resting.add(archive.run)
         try:
             await self._ctx.clock.sleep(seconds)
         finally:
-            self._resting -= 1
+            self._resting.remove(archive.run)
 
     async def _keep_file(self, archive: HeldArchive) -> None:
         """Bring the run to its end: succeeded with a verified file in the store, or failed with the reason.
@@ -109,6 +116,9 @@ class Archiving:
         to be replaced) is waited for. Raises `LaneLost` when the run was canceled or taken over.
         """
         ctx = self._ctx
+        if archive.lost >= MOST_LOST:
+            detail = f"{archive.lost} workers vanished while they fetched it."
+            return await self._fail(archive, Problem(Code.POISON, detail))
         began = ctx.clock.monotonic()
         damaged = tries = 0
         while True:
@@ -130,11 +140,14 @@ class Archiving:
                 reason = _reason(error)
                 pause = getattr(error, "retry_after", None) or 0.0
             if failure:
-                log.warning("archive.failed", run=run.id, code=failure.code, detail=failure.detail)
-                return await ctx.write(archive_failed, archive, failure)
+                return await self._fail(archive, failure)
             await ctx.write(archive_waits, archive, reason)
-            await self._rest(max(pause, ctx.backoff(tries)))
+            await self._rest(archive, max(pause, ctx.backoff(tries)))
             tries += 1
+
+    async def _fail(self, archive: HeldArchive, failure: Problem) -> None:
+        log.warning("archive.failed", run=archive.run, code=failure.code, detail=failure.detail)
+        await self._ctx.write(archive_failed, archive, failure)
 
 
 def _reason(error: Exception) -> WaitReason:

@@ -18,8 +18,8 @@ from app.artifacts.store import LocalStore
 from app.asana.client import AsanaClient
 from app.clock import Clock, SystemClock, woken_within
 from app.database.session import Database
-from app.exports.runs import claim_archives, disown_archives
-from app.ids import CredentialId, new_worker_id
+from app.exports.runs import HeldArchive, claim_archives, disown_archives, survived
+from app.ids import CredentialId, WorkerId, new_worker_id
 from app.lanes.claim import HeldLane, claim_lane, claim_lanes, overdue_lanes, rescue_lanes
 from app.lanes.lease import LaneLost, LeaseLost, beat, register_worker
 from app.lanes.notifications import CHANGES, CREDENTIALS, LANES, listen
@@ -79,9 +79,11 @@ async def run_worker(
     clock = clock or SystemClock()
     async with database.sessions() as session:
         await check_keys(session, open_vault(settings))
+    before: WorkerId | None = None
     while not stop.is_set():
         async with worker_context(settings, database, clock) as ctx:
-            await WorkerProcess(ctx, database, stop).run()
+            await WorkerProcess(ctx, database, stop, before).run()
+            before = ctx.lease.worker
         # Where a lease was lost, connections may be dead without having said so.
         await database.reconnect()
 
@@ -89,10 +91,14 @@ async def run_worker(
 class WorkerProcess:
     """One life of a worker: from registering a lease to handing over or losing it."""
 
-    def __init__(self, ctx: Context, database: Database, stop: asyncio.Event) -> None:
+    def __init__(
+        self, ctx: Context, database: Database, stop: asyncio.Event, before: WorkerId | None = None
+    ) -> None:
         self._ctx = ctx
         self._database = database
         self._stop = stop
+        # The name of the life before, which was lost.
+        self._before = before
         self._wake = asyncio.Event()
         self._archiving = Archiving(ctx)
         self._lanes: dict[asyncio.Task[None], HeldLane] = {}
@@ -133,6 +139,8 @@ class WorkerProcess:
         async def enter(session: AsyncSession) -> float:
             sent_at = ctx.clock.monotonic()
             await register_worker(session, ctx.lease.worker, name, ctx.lease.seconds)
+            if self._before:
+                await survived(session, self._before)
             return sent_at
 
         ctx.lease.renewed(await ctx.write(enter))
@@ -181,7 +189,7 @@ class WorkerProcess:
             if rescued := await rescue_lanes(session):
                 log.warning("lanes.rescued", lanes=rescued)
             lanes = await claim_lanes(session, worker, room) if room > 0 else []
-            archives = await claim_archives(session, worker, self._archiving.free)
+            archives = await self._claim_archives(session)
         self._unsure = False
         for lane in lanes:
             self._serve(lane)
@@ -189,6 +197,12 @@ class WorkerProcess:
             log.info("archive.adopted", run=archive.run)
             self._archiving.start(archive)
         return len(lanes) == CLAIM_BATCH
+
+    async def _claim_archives(self, session: AsyncSession) -> list[HeldArchive]:
+        worker, free = self._ctx.lease.worker, self._archiving.free
+        one_more = 0 if self._archiving.has_suspect else min(1, free)
+        suspects = await claim_archives(session, worker, one_more, suspect=True)
+        return suspects + await claim_archives(session, worker, free - len(suspects), suspect=False)
 
     async def _claim_overdue(self) -> None:
         """Take lanes that are passed over because somebody always has their lock."""

@@ -18,8 +18,12 @@ from tests.conftest import a_secret_key
 Sessions = async_sessionmaker[AsyncSession]
 
 
+def a_vault(*keys: SecretStr) -> Vault:
+    return Vault(lambda: keys)
+
+
 def test_a_token_is_not_readable_at_rest_and_comes_back() -> None:
-    vault = Vault((a_secret_key(),))
+    vault = a_vault(a_secret_key())
     encrypted = vault.encrypt(SecretStr("1/4711:secret"))
     assert b"4711" not in encrypted
     assert vault.decrypt(encrypted).get_secret_value() == "1/4711:secret"
@@ -27,10 +31,10 @@ def test_a_token_is_not_readable_at_rest_and_comes_back() -> None:
 
 def test_keys_rotate_by_putting_a_new_one_first() -> None:
     old, new = a_secret_key(), a_secret_key()
-    encrypted = Vault((old,)).encrypt(SecretStr("token"))
-    assert Vault((new, old)).decrypt(encrypted).get_secret_value() == "token"
+    encrypted = a_vault(old).encrypt(SecretStr("token"))
+    assert a_vault(new, old).decrypt(encrypted).get_secret_value() == "token"
     with pytest.raises(VaultError):
-        Vault((new,)).decrypt(encrypted)
+        a_vault(new).decrypt(encrypted)
 
 
 def test_beside_the_embedded_database_a_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
@@ -48,7 +52,7 @@ def test_with_a_database_of_ones_own_keys_must_be_given(tmp_path: Path) -> None:
 
 def test_a_malformed_key_is_refused() -> None:
     with pytest.raises(VaultError, match="32 bytes"):
-        Vault((SecretStr("short"),))
+        a_vault(SecretStr("short"))
 
 
 async def test_a_key_opens_for_its_client_until_revoked(sessions: Sessions) -> None:

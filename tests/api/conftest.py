@@ -22,6 +22,7 @@ from app.sandbox.control import SandboxControl
 from app.settings import Settings
 from tests.builders import Tenant, a_tenant, unlike_others
 from tests.history import check_history
+from tests.leaks import leaks
 
 TASKS: dict[str, Any] = {"workspace": "1001", "export_request_parameters": [{"resource_type": "task"}]}
 
@@ -53,7 +54,13 @@ class Api:
 
     async def anybody(self, **headers: str) -> httpx.AsyncClient:
         """A caller without a key."""
-        client = httpx.AsyncClient(base_url=self.url, headers=headers, trust_env=False, timeout=30)
+        client = httpx.AsyncClient(
+            base_url=self.url,
+            headers=headers,
+            trust_env=False,
+            timeout=30,
+            event_hooks={"response": [_tells_no_secret]},
+        )
         return await self.stack.enter_async_context(client)
 
     async def with_key(self, key: str) -> httpx.AsyncClient:
@@ -69,6 +76,16 @@ class Api:
 
     async def admin(self) -> httpx.AsyncClient:
         return await self.with_key(self.tenant.key)
+
+
+async def _tells_no_secret(response: httpx.Response) -> None:
+    """But for a new API key, which is shown this once."""
+    if "json" not in response.headers.get("Content-Type", ""):
+        return
+    body = (await response.aread()).decode(errors="replace")
+    new = response.json().get("key") if response.status_code == 201 else None
+    assert leaks(body) <= {new}, response.url
+    assert not leaks(str(response.headers))
 
 
 @asynccontextmanager

@@ -289,9 +289,9 @@ async def test_what_was_taken_over_is_not_archived_twice(sessions: Sessions, ten
     first = await archiving(sessions, await queued(sessions, tenant))
     other = await a_worker(sessions)
     async with sessions.begin() as session:
-        assert await claim_archives(session, other, 10) == []
+        assert await claim_archives(session, other, 10, suspect=True) == []
         await disown_archives(session, first.worker, [])
-        (second,) = await claim_archives(session, other, 10)
+        (second,) = await claim_archives(session, other, 10, suspect=False)
     with pytest.raises(LaneLost):
         async with sessions.begin() as session:
             await archived(session, first, an_artifact(first), [])
