@@ -1,73 +1,20 @@
 """Exports through real processes: PostgreSQL, workers and the sandbox Asana."""
 
-import gzip
-import hashlib
 import signal
-from collections import Counter
 from datetime import timedelta
-from pathlib import Path
-from urllib.parse import urlparse
-from urllib.request import url2pathname
 
-import httpx
-import orjson
 import pytest
-from pydantic import SecretStr
 from sqlalchemy import func, select, update
 
-from app.access.credentials import replace_token
-from app.access.vault import open_vault
-from app.artifacts.models import Artifact
-from app.asana.client import AsanaClient
-from app.events.log import Cause
 from app.exports.cancel import cancel
 from app.exports.models import Export, Phase, Run, Status
-from app.exports.requests import GraphRequest, ResourceRequest, ResourceType
-from app.ids import CredentialId
+from app.exports.requests import GraphRequest, ResourceType
 from app.lanes.models import Lane, WaitReason
 from app.sandbox.faults import Call, FaultKind
-from tests.builders import unlike_others
 from tests.locks import until_somebody_waits
 from tests.processes import until
 from tests.system.conftest import WORKSPACES, Service
-
-TYPES = tuple(ResourceType)
-PARENTS = {"team": "10011001", "project": "10012001", "portfolio": "10013001", "goal": "10014001"}
-
-
-def resource(workspace: str = "1001", *types: ResourceType) -> ResourceRequest:
-    items = [{"resource_type": kind} | unlike_others(kind) for kind in types or (ResourceType.TASK,)]
-    return ResourceRequest.model_validate({"workspace": workspace, "export_request_parameters": items})
-
-
-def graph(parent: str = PARENTS["project"]) -> GraphRequest:
-    return GraphRequest(workspace="1001", parent=parent)
-
-
-async def artifact_of(service: Service, export: Export) -> Artifact:
-    async with service.sessions() as session:
-        return (await session.scalars(select(Artifact).where(Artifact.run == export.run))).one()
-
-
-async def assert_verified(service: Service, export: Export) -> Artifact:
-    """The file is where the artifact says, and holds what it says."""
-    assert export.status is Status.SUCCEEDED, export.error
-    artifact = await artifact_of(service, export)
-    stored = read(artifact.location)
-    lines = [orjson.loads(line) for line in gzip.decompress(stored).splitlines()]
-    assert hashlib.sha256(stored).hexdigest() == artifact.sha256
-    assert len(stored) == artifact.bytes
-    assert Counter(line["resource_type"] for line in lines) == artifact.by_type
-    assert len(lines) == artifact.lines > 0
-    return artifact
-
-
-def read(location: str) -> bytes:
-    return Path(url2pathname(urlparse(location).path)).read_bytes()
-
-
-def posts(service: Service, kind: Call = Call.RESOURCE) -> list[int | None]:
-    return [entry.status for entry in service.sandbox.journal(call=kind)]
+from tests.system.exports import PARENTS, TYPES, assert_verified, graph, posts, replace_its_token, resource
 
 
 @pytest.mark.parametrize("kind", TYPES)
@@ -286,22 +233,10 @@ async def test_a_token_replaced_in_the_middle_resumes_the_same_job(service: Serv
     waiting = await service.until_run(export, lambda run: run.wait_reason is WaitReason.CREDENTIAL_INVALID)
     assert waiting.status is Status.RUNNING
     service.sandbox.add_token("another-token", "service")
-    await replace(service, "another-token")
+    await replace_its_token(service, "another-token")
     (export,) = await service.finished(export)
     await assert_verified(service, export)
     assert (await service.run_of(export)).asana_job == job
-
-
-async def replace(service: Service, token: str) -> None:
-    async with httpx.AsyncClient() as http:
-        await replace_token(
-            service.sessions,
-            open_vault(service.settings),
-            AsanaClient(http, service.settings.asana_url),
-            CredentialId(service.tenants["1001"].credential),
-            SecretStr(token),
-            Cause("test"),
-        )
 
 
 async def test_a_refusal_of_the_old_token_does_not_stop_the_new_one(service: Service) -> None:
@@ -311,7 +246,7 @@ async def test_a_refusal_of_the_old_token_does_not_stop_the_new_one(service: Ser
     export = await service.submit(resource())
     await service.until_run(export, lambda run: run.status is Status.RUNNING)
     service.sandbox.add_token("another-token", "another")
-    await replace(service, "another-token")
+    await replace_its_token(service, "another-token")
     (export,) = await service.finished(export)
     await assert_verified(service, export)
 

@@ -11,7 +11,7 @@ from app.sandbox import USER_TOKEN
 from app.sandbox.faults import Call, FaultKind
 from tests.processes import until
 from tests.system.conftest import Service
-from tests.system.test_exports import assert_verified, posts, resource
+from tests.system.exports import assert_verified, posts, resource
 
 IN_A_HURRY = {"PROBE_MIN_SECONDS": "0.05", "PROBE_MAX_SECONDS": "0.2"}
 

@@ -12,7 +12,7 @@ from app.ids import LaneKey
 from app.lanes.control import pause, resume
 from app.lanes.models import WaitReason
 from tests.system.conftest import Service
-from tests.system.test_exports import assert_verified, resource
+from tests.system.exports import assert_verified, resource
 
 Act = Callable[[AsyncSession, LaneKey, str, Cause], Awaitable[None]]
 

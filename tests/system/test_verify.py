@@ -7,7 +7,7 @@ from sqlalchemy import update
 from app.artifacts.models import Artifact
 from tests.processes import COMMAND, said
 from tests.system.conftest import Service
-from tests.system.test_exports import assert_verified, resource
+from tests.system.exports import assert_verified, resource
 
 
 async def test_a_file_that_was_changed_is_told(service: Service, tmp_path: Path) -> None:
