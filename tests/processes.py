@@ -36,6 +36,15 @@ class Process:
     def signal(self, number: signal.Signals) -> None:
         self._child.send_signal(number)
 
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    def most_memory(self) -> int:
+        """The most bytes it has had in memory so far."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return 1024 * int(status.split("VmHWM:")[1].split()[0])
+
     def kill(self) -> None:
         self._child.kill()
         self._child.wait()

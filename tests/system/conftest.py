@@ -35,7 +35,9 @@ class Service:
     tenants: dict[str, Tenant]
     folder: Path
     stack: ExitStack
+    variables: dict[str, str] = field(default_factory=dict)
     workers: list[Process] = field(default_factory=list)
+    apis: list[Process] = field(default_factory=list)
 
     def worker(self, **env: str) -> Process:
         log = self.folder / f"worker-{len(self.workers)}.log"
@@ -44,8 +46,10 @@ class Service:
         return process
 
     def api(self, **env: str) -> Process:
-        process = Process(self.folder / "api.log", "api", env=self.env(PORT="0", **env))
-        return self.stack.enter_context(process)
+        log = self.folder / f"api-{len(self.apis)}.log"
+        process = Process(log, "api", env=self.env(PORT="0", **env))
+        self.apis.append(self.stack.enter_context(process))
+        return process
 
     def env(self, **env: str) -> dict[str, str]:
         s = self.settings
@@ -68,7 +72,7 @@ class Service:
             "BEAT_SECONDS": "0.5",
             "LOG_FORMAT": "json",
         }
-        return {f"ASANA_EXPORTS_{name}": value for name, value in (given | env).items()}
+        return {f"ASANA_EXPORTS_{name}": value for name, value in (given | self.variables | env).items()}
 
     async def submit(self, request: ExportRequest) -> Export:
         async with self.sessions.begin() as session:
