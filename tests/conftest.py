@@ -3,26 +3,21 @@
 import os
 from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from uuid import uuid4
 
 import hypothesis
-import psycopg
 import pytest
 import structlog
 from cryptography.fernet import Fernet
-from psycopg import sql
 from pydantic import SecretStr
-from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.access.vault import Vault, open_vault
 from app.database.embedded import EmbeddedPostgres
-from app.database.migrate import migrate
-from app.database.session import Database, conninfo, open_database
+from app.database.session import Database, open_database
 from app.sandbox.control import SandboxControl
 from app.settings import Settings
 from tests.leaks import leaks
+from tests.postgres import a_folder, copied_database, migrated_template
 from tests.processes import Process
 
 # A minute of the sandbox's time is a second of ours.
@@ -55,10 +50,8 @@ def postgres_url() -> Iterator[str]:
     if given := os.environ.get("TEST_DATABASE_URL"):
         yield given
         return
-    # Not pytest's own folder: run as root, PostgreSQL is another account, which could not enter it.
-    with TemporaryDirectory() as folder:
-        Path(folder).chmod(0o711)
-        server = EmbeddedPostgres(Path(folder))
+    with a_folder() as folder:
+        server = EmbeddedPostgres(folder)
         server.start()
         yield server.url
         server.stop()
@@ -67,24 +60,13 @@ def postgres_url() -> Iterator[str]:
 @pytest.fixture(scope="session")
 async def template(postgres_url: str) -> str:
     """The name of a migrated database, to be copied."""
-    name = f"template_{uuid4().hex}"
-    with psycopg.connect(conninfo(postgres_url), autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    settings = Settings(database_url=_with_name(postgres_url, name), secret_keys=(a_secret_key(),))
-    async with open_database(settings) as database:
-        await migrate(database.engine)
-    return name
+    return await migrated_template(postgres_url)
 
 
 @pytest.fixture
 def database_url(postgres_url: str, template: str) -> Iterator[str]:
-    name = f"test_{uuid4().hex}"
-    with psycopg.connect(conninfo(postgres_url), autocommit=True) as admin:
-        admin.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
-        )
-        yield _with_name(postgres_url, name)
-        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    with copied_database(postgres_url, template) as url:
+        yield url
 
 
 @pytest.fixture
@@ -126,7 +108,3 @@ def sandbox(fast_sandbox: SandboxControl) -> SandboxControl:
 
 def a_secret_key() -> SecretStr:
     return SecretStr(Fernet.generate_key().decode())
-
-
-def _with_name(url: str, name: str) -> str:
-    return make_url(url).set(database=name).render_as_string(hide_password=False)
