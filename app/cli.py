@@ -338,13 +338,14 @@ class ApiServer(uvicorn.Server):
 
 async def _work(settings: Settings) -> None:
     with _stop_signal() as stop:
-        async with _migrated_database(settings) as database:
+        patience = settings.database_timeout_seconds
+        async with _migrated_database(settings, patience=patience) as database:
             await run_worker(settings, database, stop)
 
 
 @asynccontextmanager
-async def _migrated_database(settings: Settings) -> AsyncIterator[Database]:
-    async with open_database(settings) as database:
+async def _migrated_database(settings: Settings, *, patience: float | None = None) -> AsyncIterator[Database]:
+    async with open_database(settings, patience=patience) as database:
         async with database.sessions() as session:
             if not await at_head(session):
                 raise Stop("The database has another version's schema. Run `asana-exports migrate`.")

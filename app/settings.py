@@ -55,6 +55,9 @@ class Settings(BaseSettings):
         "`timezone` (to UTC) for the role, which a pooler does not pass on.",
     )
     database_pool_size: PositiveInt = Field(10, description="Connections each process may hold.")
+    database_timeout_seconds: PositiveFloat = Field(
+        10, description="Longest silence of PostgreSQL within one statement; then the connection is given up."
+    )
     store_url: str = Field(
         "",
         description="Where archived files are kept, as `file:///folder`; all processes must reach it. "

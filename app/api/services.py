@@ -57,7 +57,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     """
     vault = open_vault(settings)
     async with (
-        open_database(settings) as database,
+        open_database(settings, patience=settings.database_timeout_seconds) as database,
         httpx.AsyncClient(timeout=settings.asana_timeout_seconds) as http,
     ):
         async with database.sessions() as session:

@@ -1,6 +1,7 @@
 """Connections to the database, whichever it is."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,10 +11,12 @@ from psycopg.conninfo import make_conninfo
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
+from app.database.connection import Connection
 from app.database.embedded import EmbeddedPostgres
 from app.settings import Settings
 
 OLDEST_SERVER = 15
+CONNECT_SECONDS = 10
 ELECT = text("SELECT pg_try_advisory_xact_lock(:duty)")
 # So that a connection whose other end has vanished is noticed in some seconds (libpq's parameters).
 LIFE_SIGNS = {
@@ -48,28 +51,31 @@ class Database:
 
 
 @asynccontextmanager
-async def open_database(settings: Settings) -> AsyncIterator[Database]:
+async def open_database(settings: Settings, *, patience: float | None = None) -> AsyncIterator[Database]:
     """Connect to the database of the settings, or to the data folder's own server, started if need be.
 
+    With `patience`, a connection on which an answer takes longer than so many seconds is given up.
     Raises `UnsupportedServer` below PostgreSQL 15, `EmbeddedPostgresError` when there is no own server to be
     had, and SQLAlchemy's `OperationalError` when the database does not answer.
     """
     if settings.database_url:
-        async with _connected(settings, settings.database_url) as database:
+        async with _connected(settings, settings.database_url, patience) as database:
             yield database
         return
     server = EmbeddedPostgres(settings.data_dir)
     await asyncio.to_thread(server.start)
     try:
-        async with _connected(settings, server.url) as database:
+        async with _connected(settings, server.url, patience) as database:
             yield database
     finally:
         await asyncio.to_thread(server.stop)
 
 
 @asynccontextmanager
-async def _connected(settings: Settings, url: str) -> AsyncIterator[Database]:
-    engine, single = (_engine(settings, url, size) for size in (settings.database_pool_size, 1))
+async def _connected(settings: Settings, url: str, patience: float | None) -> AsyncIterator[Database]:
+    engine = _engine(settings, url, settings.database_pool_size, patience)
+    # Soon enough for another beat on another connection.
+    single = _engine(settings, url, 1, patience and min(patience, settings.lease_seconds / 2))
     try:
         async with engine.connect() as connection:
             _check_version(int(await connection.scalar(text("SHOW server_version_num"))))
@@ -85,17 +91,28 @@ async def _connected(settings: Settings, url: str) -> AsyncIterator[Database]:
         await single.dispose()
 
 
-def _engine(settings: Settings, url: str, connections: int) -> AsyncEngine:
-    connect: dict[str, Any] = {"connect_timeout": 10, "application_name": "asana-exports", **LIFE_SIGNS}
+def _engine(settings: Settings, url: str, connections: int, patience: float | None) -> AsyncEngine:
+    options: dict[str, Any] = {
+        "connect_timeout": math.ceil(patience or CONNECT_SECONDS),
+        "application_name": "asana-exports",
+        **LIFE_SIGNS,
+    }
     if settings.listen_database_url:
         # A pooler that deals out connections by transaction knows neither of these.
-        connect["prepare_threshold"] = None
+        options["prepare_threshold"] = None
     else:
         # A process that is stopped in the middle of a transaction must not keep its row locks for ever.
-        patience = int(settings.lease_seconds * 1000)
-        connect["options"] = f"-c idle_in_transaction_session_timeout={patience} -c timezone=UTC"
+        longest = int(settings.lease_seconds * 1000)
+        options["options"] = f"-c idle_in_transaction_session_timeout={longest} -c timezone=UTC"
+
+    async def connect() -> Connection:
+        connection = await Connection.connect(conninfo(url), **options)
+        connection.patience = patience
+        return connection
+
     return create_async_engine(
-        sqlalchemy_url(url),
+        "postgresql+psycopg://",
+        async_creator=connect,
         pool_size=connections,
         max_overflow=0,
         pool_pre_ping=True,
@@ -103,7 +120,6 @@ def _engine(settings: Settings, url: str, connections: int) -> AsyncEngine:
         hide_parameters=True,
         # A crowd is woken at once and served in turn; who waits for longer is told to come back.
         pool_timeout=30,
-        connect_args=connect,
     )
 
 
@@ -115,11 +131,6 @@ async def elected(session: AsyncSession, duty: int) -> bool:
 def _check_version(number: int) -> None:
     if number < OLDEST_SERVER * 10_000:
         raise UnsupportedServer(f"PostgreSQL {OLDEST_SERVER} or newer is needed, this is {number // 10_000}")
-
-
-def sqlalchemy_url(url: str) -> str:
-    """The URL as SQLAlchemy wants it, with the driver we use."""
-    return make_url(url).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
 
 
 def conninfo(url: str) -> str:

@@ -2,11 +2,11 @@
 
 from collections.abc import AsyncIterator
 
-import psycopg
 from psycopg import sql
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.database.connection import Connection
 from app.ids import LaneKey, RunId
 
 LANES = "asana_exports_lanes"
@@ -40,10 +40,12 @@ async def listen(conninfo: str, *channels: str) -> AsyncIterator[tuple[str, str]
     Uses a connection of its own, which must reach PostgreSQL directly and not through a transaction pooler.
     Raises `psycopg.OperationalError` when the connection is lost.
     """
-    connecting = psycopg.AsyncConnection.connect(conninfo, autocommit=True, connect_timeout=10)
+    connecting = Connection.connect(conninfo, autocommit=True, connect_timeout=10)
     async with await connecting as connection:
+        connection.patience = 10
         for channel in channels:
             await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+        connection.patience = None
         yield "", ""
         async for notification in connection.notifies():
             yield notification.channel, notification.payload

@@ -147,6 +147,46 @@ async def test_slow(service: Service, stack: AsyncExitStack, own_postgres: OwnPo
         assert "lost" not in worker.output()
 
 
+async def test_frozen(service: Service, stack: AsyncExitStack, own_postgres: OwnPostgres) -> None:
+    """What was sent to it is worked on when nobody waits for the answer any more."""
+    tool = await a_tool(service, stack, DATABASE_TIMEOUT_SECONDS="2")
+    workers = [service.worker(), service.worker()]
+    for worker in workers:
+        await worker.said("worker.started")
+    await a_long_job(service, tool)
+    await tool.ask("1001")
+    asked_again = body("1002")
+    with own_postgres.paused():
+        asked = [asyncio.create_task(tool.post(asked_again, key="one")) for _ in range(3)]
+        for answer in await asyncio.gather(*asked, tool.http.get("/v1/exports")):
+            unavailable(answer)
+        for worker in workers:
+            await worker.said("worker.lease_lost")
+            await worker.said("worker.stopped")
+
+    async def accepted() -> bool | None:
+        return (await tool.post(asked_again, key="one")).status_code == 202 or None
+
+    await until(accepted, 20, lambda: "an answer")
+    assert len({*tool.accepted}) == 3
+    await all_is_done(service, tool)
+
+
+async def test_lines_that_are_dead_without_saying_so(
+    service: Service, stack: AsyncExitStack, own_postgres: OwnPostgres
+) -> None:
+    """Those that were there; new ones are sound."""
+    line = await stack.enter_async_context(line_to(own_postgres))
+    env = through(line, service) | {"DATABASE_TIMEOUT_SECONDS": "2"}
+    tool = await a_tool(service, stack, **env)
+    service.worker(**env)
+    await a_long_job(service, tool)
+    line.die()
+    await tool.ask("1001")
+    await tool.ask("1002")
+    await all_is_done(service, tool)
+
+
 async def test_out_of_connections(service: Service, stack: AsyncExitStack, own_postgres: OwnPostgres) -> None:
     async with service.sessions.begin() as session:
         await session.execute(text("CREATE ROLE poor LOGIN CONNECTION LIMIT 4"))
