@@ -1,5 +1,6 @@
 """Every setting of the service, in one class."""
 
+import re
 from datetime import timedelta
 from enum import StrEnum
 from functools import cached_property
@@ -14,6 +15,8 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 ENV_PREFIX = "ASANA_EXPORTS_"
+# A URL that SQLAlchemy does not read, but PostgreSQL's own library does.
+SEVERAL_HOSTS = re.compile(r"postgresql(\+\w+)?://([^/?#@]*@)?[^/?#@,]+(,[^/?#@,]+)+([/?]|$)")
 
 
 class LaneScope(StrEnum):
@@ -45,6 +48,7 @@ class Settings(BaseSettings):
         None,
         repr=False,
         description="PostgreSQL 15 to 18, as `postgresql://user:password@host/name`. "
+        "With a standby: `…@one:5432,two:5432/name?target_session_attrs=read-write`. "
         "Empty: an embedded server in the data folder.",
     )
     listen_database_url: str | None = Field(
@@ -176,6 +180,8 @@ class Settings(BaseSettings):
     def _is_postgresql(cls, value: str | None) -> str | None:
         if not value:
             return None
+        if SEVERAL_HOSTS.match(value):
+            return value
         try:
             url = make_url(value)
         except (ArgumentError, ValueError):

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from app.database.connection import Connection
 from app.database.embedded import EmbeddedPostgres
-from app.settings import Settings
+from app.settings import SEVERAL_HOSTS, Settings
 
 OLDEST_SERVER = 15
 CONNECT_SECONDS = 10
@@ -135,6 +135,8 @@ def _check_version(number: int) -> None:
 
 def conninfo(url: str) -> str:
     """The URL as PostgreSQL's own library wants it; that reads URLs too, but not every one of ours."""
+    if SEVERAL_HOSTS.match(url):
+        return make_conninfo("postgresql" + url[url.index("://") :])
     parsed = make_url(url)
     named = parsed.translate_connect_args(username="user", database="dbname")
     return make_conninfo(**named, **{name: str(value) for name, value in parsed.query.items()})
