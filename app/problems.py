@@ -160,7 +160,8 @@ EXPLANATIONS: dict[Code, Explanation] = {
     ),
     Code.DATABASE_UNAVAILABLE: Explanation(
         "The service cannot reach its database.",
-        "Nothing was accepted. Send the request again after `Retry-After` seconds.",
+        "Send the request again after `Retry-After` seconds, with its `Idempotency-Key`: it may have been "
+        "accepted, and only the answer was lost.",
         retryable=True,
     ),
     Code.INTERNAL_ERROR: Explanation(
