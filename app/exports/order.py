@@ -39,10 +39,14 @@ class Place:
 ORDER: tuple[InstrumentedAttribute[Any], ...] = (Run.rank, Run.due, Run.turn, Run.queued_at, Run.id)
 
 
+def _queued(token: CredentialState) -> ColumnElement[bool]:
+    holds = select(Credential.id).where(Credential.id == Run.credential, Credential.state == token).exists()
+    return and_(Run.status == Status.QUEUED, holds)
+
+
 def _ready(token: CredentialState) -> ColumnElement[bool]:
     """Whether a run waits for nothing but its turn."""
-    holds = select(Credential.id).where(Credential.id == Run.credential, Credential.state == token).exists()
-    return and_(Run.status == Status.QUEUED, Run.not_before <= func.clock_timestamp(), holds)
+    return and_(_queued(token), Run.not_before <= func.clock_timestamp())
 
 
 READY = _ready(CredentialState.VALID)
@@ -50,6 +54,9 @@ IN_LANE = Run.lane == bindparam("lane")
 
 HEAD = select(Run).where(IN_LANE, READY).order_by(*ORDER).limit(1).with_for_update(of=Run)
 WAITING_FOR_A_TOKEN = select(Run.id).where(IN_LANE, _ready(CredentialState.INVALID)).limit(1)
+UNTIL_ANOTHER_TRY = select(func.extract("epoch", func.min(Run.not_before) - func.clock_timestamp())).where(
+    IN_LANE, _queued(CredentialState.VALID)
+)
 COUNT_BEFORE = (
     select(func.count())
     .select_from(Run)
@@ -123,6 +130,12 @@ async def head(session: AsyncSession, lane: LaneKey) -> Run | None:
 async def waits_for_a_token(session: AsyncSession, lane: LaneKey) -> bool:
     """Whether a run would go next if its token were valid."""
     return await session.scalar(WAITING_FOR_A_TOKEN, {"lane": lane}) is not None
+
+
+async def until_another_try(session: AsyncSession, lane: LaneKey) -> float | None:
+    """Seconds until the first run with a valid token may be tried again; None if there is none."""
+    seconds = await session.scalar(UNTIL_ANOTHER_TRY, {"lane": lane})
+    return None if seconds is None else float(seconds)
 
 
 async def count_ahead(session: AsyncSession, run: Run) -> int:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.artifacts.models import Artifact
 from app.exports.models import Phase, Run, Status
-from app.exports.order import head, waits_for_a_token
+from app.exports.order import head, until_another_try, waits_for_a_token
 from app.exports.states import LIVE, change, locked_run, seen_running
 from app.ids import RunId, WorkerId
 from app.lanes.claim import HeldLane
@@ -56,7 +56,8 @@ async def next_run(session: AsyncSession, lane: HeldLane, *, credential_wait: fl
     """The run to work on: the one in flight first, else the head of the queue, which takes the slot.
 
     With nothing to do now the lane is released and None returned. Where all that is queued has a token known
-    to be invalid, the lane waits for `credential_wait` seconds, or until the token is replaced.
+    to be invalid, the lane waits for `credential_wait` seconds, or until the token is replaced or another run
+    may be tried again.
     """
     state = await hold(session, lane)
     flying = await run_in_flight(session, lane)
@@ -69,7 +70,9 @@ async def next_run(session: AsyncSession, lane: HeldLane, *, credential_wait: fl
     first = await head(session, lane.key) if free else None
     if first is None:
         if free and await waits_for_a_token(session, lane.key):
-            await park(session, lane, WaitReason.CREDENTIAL_INVALID, credential_wait)
+            another = await until_another_try(session, lane.key)
+            seconds = credential_wait if another is None else max(0.0, min(credential_wait, another))
+            await park(session, lane, WaitReason.CREDENTIAL_INVALID, seconds)
         await release(session, lane, paused=state.paused)
         return None
     await begin(session, lane, first, quietly=state.probes > 0)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import func, select, text
@@ -502,6 +503,26 @@ async def test_a_run_with_an_invalid_token_does_not_hold_up_others(
     run = await started(sessions, lane)
     assert run is not None
     assert run.id == good.run
+
+
+async def test_a_lane_waits_for_a_token_no_longer_than_until_another_run_may_be_tried_again(
+    sessions: Sessions, vault: Vault, tenant: Tenant
+) -> None:
+    await queued(sessions, tenant)
+    async with sessions.begin() as session:
+        (await session.get_one(Credential, tenant.credential)).state = CredentialState.INVALID
+    good = await by_another_credential(sessions, vault, tenant)
+    (lane,) = await claimed(sessions, await a_worker(sessions))
+    run = await started(sessions, lane)
+    assert run is not None
+    async with sessions.begin() as session:
+        await try_again_later(session, lane, run.id, 10)
+    assert await started(sessions, lane) is None
+    async with sessions() as session:
+        waiting = await session.get_one(Lane, lane.key)
+        assert waiting.wait_reason is WaitReason.CREDENTIAL_INVALID
+        again = await session.get_one(Run, good.run)
+        assert waiting.next_attempt_at - again.not_before < timedelta(seconds=25)
 
 
 async def refused_thrice(sessions: Sessions, lane: HeldLane) -> Run | None:
