@@ -110,7 +110,12 @@ async def test_24_a_hundred_thousand_in_one_workspace_and_one_in_each_of_a_hundr
             await assert_verified(service, export)
         assert "1001" in {entry.workspace for entry in service.sandbox.journal(call=Call.RESOURCE)}
         async with caller(service, await service.api().address()) as http:
-            for query in ("workspace=1001", "workspace=1001&status=queued", "workspace=2001", "page_size=100"):
+            for query in (
+                "workspace=1001",
+                "workspace=1001&status=queued",
+                "workspace=2001",
+                "page_size=100",
+            ):
                 page = await http.get(f"/v1/exports?{query}")
                 assert page.status_code == 200
                 assert page.json()["items"]

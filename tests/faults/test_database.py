@@ -15,7 +15,7 @@ from tests.locks import until_somebody_waits
 from tests.postgres import Line, OwnPostgres, line_to
 from tests.processes import until
 from tests.system.conftest import Service
-from tests.system.test_exports import posts
+from tests.system.exports import posts
 
 
 @pytest.fixture

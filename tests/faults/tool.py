@@ -15,7 +15,7 @@ from app.sandbox.faults import Call
 from tests.builders import unlike_others
 from tests.processes import until
 from tests.system.conftest import Service
-from tests.system.test_exports import assert_verified, posts
+from tests.system.exports import assert_verified, posts
 
 Json = dict[str, Any]
 FINAL = {"succeeded", "failed", "canceled"}

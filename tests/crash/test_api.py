@@ -1,0 +1,227 @@
+"""The API is killed right before and right after each of its commits, and the caller asks again."""
+
+import signal
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import func, select, update
+
+from app.access.clients import ClientSpec, create_client
+from app.access.models import Credential, CredentialState, Scope
+from app.database.base import Base
+from app.events.log import Cause
+from app.exports.cancel import cancel
+from app.exports.models import Export, Status
+from app.ids import LaneKey
+from app.lanes.control import pause
+from tests.crash.conftest import World, Worlds
+from tests.crash.deaths import die_everywhere
+from tests.crash.points import commits
+from tests.crash.victim import Death, Side
+from tests.system.exports import resource
+
+ONLY_READS = "app.api.auth.authenticated"
+Json = dict[str, Any]
+Rows = dict[str, list[Json]]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request, always sent with the same Idempotency-Key."""
+
+    method: str
+    path: str
+    body: Json | None = None
+
+
+@dataclass(frozen=True)
+class Act:
+    """Something asked of the API; how that is answered, and how when it is asked for a second time.
+
+    `anew` tells that the second time is an event of its own.
+    """
+
+    prepare: Callable[[World], Awaitable[Call]]
+    first: int
+    again: int
+    anew: bool
+    done: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def name(self) -> str:
+        return self.prepare.__name__
+
+
+ACTS: list[Act] = []
+
+
+def act(
+    *, first: int, again: int, anew: bool = False
+) -> Callable[[Callable[[World], Awaitable[Call]]], Callable[[World], Awaitable[Call]]]:
+    def enter(prepare: Callable[[World], Awaitable[Call]]) -> Callable[[World], Awaitable[Call]]:
+        ACTS.append(Act(prepare, first, again, anew))
+        return prepare
+
+    return enter
+
+
+@act(first=202, again=202)
+async def a_resource_export(world: World) -> Call:
+    items = [{"resource_type": "task"}]
+    body = {"workspace": world.gid, "export_request_parameters": items}
+    return Call("POST", "/v1/exports/resource", body)
+
+
+@act(first=202, again=202)
+async def a_graph_export(world: World) -> Call:
+    return Call("POST", "/v1/exports/graph", {"workspace": world.gid, "parent": f"{world.gid}2001"})
+
+
+@act(first=202, again=202)
+async def a_retry(world: World) -> Call:
+    export = await world.asked(resource(world.gid))
+    async with world.sessions.begin() as session:
+        await cancel(session, export.id, actor="test", request_id=None)
+    return Call("POST", f"/v1/exports/{export.id}/retry")
+
+
+@act(first=200, again=200)
+async def a_cancel(world: World) -> Call:
+    return Call("POST", f"/v1/exports/{(await world.asked(resource(world.gid))).id}/cancel")
+
+
+@act(first=201, again=409)
+async def a_credential(world: World) -> Call:
+    return Call("POST", "/v1/credentials", {"name": "another", "token": f"token-{world.gid}"})
+
+
+@act(first=200, again=200, anew=True)
+async def another_token(world: World) -> Call:
+    return Call("PUT", f"/v1/credentials/{world.tenant.credential}", {"token": f"token-{world.gid}"})
+
+
+@act(first=201, again=200, anew=True)
+async def a_workspace(world: World) -> Call:
+    world.sandbox.put_workspace(f"{world.gid}9")
+    return Call("PUT", f"/v1/workspaces/{world.gid}9", {"credential": world.tenant.credential})
+
+
+@act(first=204, again=404)
+async def the_end_of_a_workspace(world: World) -> Call:
+    return Call("DELETE", f"/v1/workspaces/{world.gid}")
+
+
+@act(first=201, again=409)
+async def a_client(world: World) -> Call:
+    return Call("POST", "/v1/clients", {"name": "bi", "scopes": ["exports:read"]})
+
+
+async def of_a_client(world: World) -> str:
+    async with world.sessions.begin() as session:
+        client, _ = await create_client(
+            session, ClientSpec(name="bi", scopes=(Scope.EXPORTS_READ,)), Cause("test")
+        )
+    return f"/v1/clients/{client.id}"
+
+
+@act(first=200, again=200, anew=True)
+async def a_changed_client(world: World) -> Call:
+    return Call("PATCH", await of_a_client(world), {"max_queued": 7})
+
+
+@act(first=201, again=201, anew=True)
+async def another_key(world: World) -> Call:
+    return Call("POST", await of_a_client(world) + "/key")
+
+
+@act(first=200, again=200)
+async def a_revoked_client(world: World) -> Call:
+    return Call("POST", await of_a_client(world) + "/revoke")
+
+
+@act(first=200, again=200)
+async def a_pause(world: World) -> Call:
+    return Call("POST", f"/v1/workspaces/{world.gid}/lane/pause")
+
+
+@act(first=200, again=200)
+async def a_drain(world: World) -> Call:
+    return Call("POST", f"/v1/workspaces/{world.gid}/lane/drain")
+
+
+@act(first=200, again=200)
+async def a_resume(world: World) -> Call:
+    await world.asked(resource(world.gid))
+    async with world.sessions.begin() as session:
+        await pause(session, LaneKey(world.gid), world.gid, Cause("test"))
+    return Call("POST", f"/v1/workspaces/{world.gid}/lane/resume")
+
+
+@act(first=200, again=200, anew=True)
+async def an_acknowledgement(world: World) -> Call:
+    async with world.sessions.begin() as session:
+        invalid = {"state": CredentialState.INVALID, "invalid_since": func.now()}
+        await session.execute(update(Credential).values(**invalid))
+    return Call("POST", f"/v1/attention/credential-invalid.{world.tenant.credential}/acknowledge")
+
+
+async def test_the_api_may_die_at_any_commit(worlds: Worlds, subtests: pytest.Subtests) -> None:
+    stories = {act.name: partial(lived_through, worlds, act) for act in ACTS}
+    await die_everywhere(stories, {at for at in commits() if not at.startswith("app.worker.")}, subtests)
+
+
+async def lived_through(worlds: Worlds, act: Act, death: Death | None) -> list[str]:
+    async with worlds.new() as world:
+        call = await act.prepare(world)
+        before = await rows(world)
+        answer = await asked(world, call, death)
+        was_done = bool(death and death.side is Side.AFTER and death.point != ONLY_READS)
+        if death:
+            assert answer is None
+            assert await world.lives[0].ended() == -signal.SIGKILL
+            assert (await rows(world) == before) is not was_done
+            answer = await asked(world, call)
+        assert answer is not None
+        assert answer.status_code == (act.again if was_done else act.first), answer.text
+        after = Counter({table: len(those) for table, those in (await rows(world)).items()})
+        if death is None:
+            act.done.update(after)
+        assert after == act.done + Counter(events=act.anew and was_done)
+        await assert_all_ends(world)
+        return world.lives[0].commits()
+
+
+async def asked(world: World, call: Call, death: Death | None = None) -> httpx.Response | None:
+    """None where the API died of it."""
+    api = world.start("api", death)
+    url = (await api.said("listening on", 60)).rsplit(" ", 1)[-1]
+    headers = {"Authorization": f"Bearer {world.tenant.key}", "Idempotency-Key": "the same"}
+    async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=60) as http:
+        try:
+            return await http.request(call.method, call.path, json=call.body)
+        except httpx.TransportError:
+            return None
+
+
+async def rows(world: World) -> Rows:
+    """All that is kept, but for when a key was last used."""
+    found: Rows = {}
+    async with world.sessions() as session:
+        for table in Base.metadata.sorted_tables:
+            row = func.to_jsonb(table.table_valued()) - "last_used_at"
+            found[table.name] = list(await session.scalars(select(row).order_by(*table.primary_key)))
+    return found
+
+
+async def assert_all_ends(world: World) -> None:
+    """What was accepted is exported, if there is a valid token and nobody holds it."""
+    async with world.sessions() as session:
+        waiting = (await session.scalars(select(Export).where(Export.status == Status.QUEUED))).all()
+    if waiting:
+        world.start("worker")
+        await world.succeeds(*waiting)
