@@ -188,7 +188,7 @@ async def a_rate_limit(world: World) -> None:
     world.sandbox.put_workspace(other, tasks=20, run_seconds=(SHORT, SHORT))
     async with world.sessions.begin() as session:
         world.tenants[other] = await another_workspace(session, world.tenant, other)
-    world.fault(Call.RESOURCE, FaultKind.STATUS, status=429, retry_after=6)
+    world.fault(Call.RESOURCE, FaultKind.STATUS, status=429, retry_after=15)
     limited = await world.asked(tasks(world))
 
     async def known() -> bool | None:
