@@ -21,6 +21,9 @@ serve: $(READY) ## the service, with its docs and a first API key, until Ctrl-C
 test: $(READY) ## all tests, on real Postgres and real processes
 	$(BIN)/pytest --numprocesses=$(TESTS_AT_ONCE)
 
+chaos: $(READY) ## thousands of exports while everything goes wrong; SEED=7 MINUTES=5 EXPORTS=10000
+	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(EXPORTS),--exports $(EXPORTS))
+
 check: $(READY) $(REDOCLY)/.ready ## formatting, lint, types, import rules and the description of the API
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -65,4 +68,4 @@ $(READY): requirements/dev.txt pyproject.toml
 	fi
 	@touch $@
 
-.PHONY: help run serve test check format lock clean
+.PHONY: help run serve test chaos check format lock clean

@@ -40,6 +40,10 @@ class Process:
     def pid(self) -> int:
         return self._child.pid
 
+    @property
+    def lives(self) -> bool:
+        return self._child.poll() is None
+
     def most_memory(self) -> int:
         """The most bytes it has had in memory so far."""
         status = Path(f"/proc/{self.pid}/status").read_text()
@@ -57,7 +61,11 @@ class Process:
         """The first line of the output that holds the words."""
 
         async def line() -> str | None:
-            return next((row for row in self.output().splitlines() if words in row), None)
+            lives = self.lives
+            found = next((row for row in self.output().splitlines() if words in row), None)
+            if not found and not lives:
+                raise AssertionError(f"has ended without {words!r}:\n{self.output()}")
+            return found
 
         return await until(line, within, lambda: f"{words!r} in:\n{self.output()}")
 
