@@ -24,11 +24,12 @@ test: $(READY) ## all tests, on real Postgres and real processes
 chaos: $(READY) ## thousands of exports while everything goes wrong; SEED=7 MINUTES=5 EXPORTS=10000
 	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(EXPORTS),--exports $(EXPORTS))
 
-check: $(READY) $(REDOCLY)/.ready ## formatting, lint, types, import rules and the description of the API
+check: $(READY) $(REDOCLY)/.ready ## formatting, lint, types, import rules, vulnerabilities, the description of the API
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python requirements/audit.py requirements/runtime.txt
 	$(BIN)/asana-exports openapi > $(REDOCLY)/openapi.json
 	REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true $(BIN)/node \
 	  $(REDOCLY)/node_modules/@redocly/cli/bin/cli.js lint --config requirements/redocly/redocly.yaml \

@@ -4,7 +4,7 @@ from importlib.metadata import version
 from typing import Any, TypeVar
 
 import httpx
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import BaseModel, SecretStr
 
 from app.asana.errors import (
     AsanaError,
@@ -28,6 +28,9 @@ JOB_FIELDS = ",".join(
     ["status"]
     + [f"{export}.{name}" for export in EXPORTS for name in ("created_at", "completed_at", "download_url")]
 )
+# Its answers are some hundred bytes; what is longer is none of them.
+MOST_ANSWER_BYTES = 1 << 20
+OF_THE_PACKING = {"content-encoding", "content-length", "transfer-encoding"}
 # What a connection that the other side has closed fails by.
 CUT_OFF = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 # These fail before a byte of the request has left.
@@ -110,20 +113,31 @@ class AsanaClient:
             raise _error(response, lost)
         try:
             return answer.model_validate(response.json()["data"])
-        except (ValueError, KeyError, TypeError, ValidationError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise lost(
                 f"{method} {path} got an answer that cannot be read", status=response.status_code
             ) from None
 
     async def _send(self, method: str, url: str, **what: Any) -> httpx.Response:
         try:
-            return await self._http.request(method, url, **what)
+            return await self._send_once(method, url, **what)
         except CUT_OFF:
             # A connection kept open may be closed by the other side in the moment in which it is used again;
             # what changes nothing is then sent once more (RFC 9112, section 9.3.1).
             if method != "GET":
                 raise
-            return await self._http.request(method, url, **what)
+            return await self._send_once(method, url, **what)
+
+    async def _send_once(self, method: str, url: str, **what: Any) -> httpx.Response:
+        """The whole answer, unpacked, as far as it may be one of Asana's."""
+        body = b""
+        async with self._http.stream(method, url, **what) as response:
+            async for piece in response.aiter_bytes():
+                body += piece
+                if len(body) > MOST_ANSWER_BYTES:
+                    raise httpx.DecodingError(f"the answer is longer than {MOST_ANSWER_BYTES} bytes")
+        headers = {name: value for name, value in response.headers.items() if name not in OF_THE_PACKING}
+        return httpx.Response(response.status_code, headers=headers, content=body, request=response.request)
 
 
 def _described(error: httpx.HTTPError) -> str:
@@ -159,5 +173,5 @@ def _said(response: httpx.Response) -> str:
         words = [error.get("message", "") for error in errors]
         words += [f"(phrase: {error['phrase']})" for error in errors if error.get("phrase")]
         return " ".join(words)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return response.text[:200].strip() or response.reason_phrase

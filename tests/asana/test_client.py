@@ -1,6 +1,7 @@
 """What the client concludes from each answer of Asana, and from none."""
 
 import asyncio
+import gzip
 import json
 import traceback
 from collections.abc import AsyncIterator
@@ -180,3 +181,28 @@ async def test_a_connection_that_is_always_cut_is_given_up_and_a_start_is_never_
         with pytest.raises(OutcomeUnknown):
             await asana.create_graph_export(TOKEN, "1")
     assert [request.method for request in server.requests] == ["GET", "GET", "POST"]
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        answer(200, data("x" * (1 << 20))),
+        answer(200, gzip.compress(data(" " * (1 << 26))), Content_Encoding="gzip"),
+        answer(200, b'{"data":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
+        answer(500, b'{"errors":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
+        answer(200, data(JOB), X_Long="x" * (1 << 20)),
+    ],
+    ids=["long", "bomb", "deep", "deep error", "long header"],
+)
+async def test_an_answer_that_cannot_be_asanas_is_not_read_to_its_end(
+    http: httpx.AsyncClient, response: bytes
+) -> None:
+    with pytest.raises(Unavailable):
+        await look(http, always(response))
+    with pytest.raises(OutcomeUnknown):
+        await start(http, always(response))
+
+
+async def test_a_packed_answer_is_unpacked(http: httpx.AsyncClient) -> None:
+    packed = answer(200, gzip.compress(data(JOB)), Content_Encoding="gzip")
+    assert await look(http, always(packed)) == await look(http, always(answer(200, data(JOB))))
