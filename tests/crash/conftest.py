@@ -79,7 +79,7 @@ class World(Service):
         try:
             yield
             if death:
-                assert await self.lives[0].ended() == -signal.SIGKILL
+                await self.lives[0].has_died()
             assert all(life.code in {None, 0, -signal.SIGTERM} for life in self.lives[1:])
         finally:
             keeping.cancel()

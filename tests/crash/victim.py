@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -44,6 +45,10 @@ class Death:
         return f"{self.side} {self.point}"
 
 
+class Survived(Exception):
+    """This time it has not come to the point at which it was to die."""
+
+
 class Mortal(Process):
     """A command of the service as a process that keeps a diary of its commits."""
 
@@ -76,6 +81,13 @@ class Mortal(Process):
             return None if self.code is None else (self.code,)
 
         return (await until(code, within, lambda: f"the end of what was {self.commits()}"))[0]
+
+    async def has_died(self) -> None:
+        """By its own hand. Raises `Survived`."""
+        with suppress(AssertionError):
+            if await self.ended(20) == -signal.SIGKILL:
+                return
+        raise Survived(self.commits())
 
     def commits(self) -> list[str]:
         """The points it has come to, each once."""
