@@ -209,7 +209,8 @@ def rotate_secrets() -> None:
         async with _migrated_database(settings) as database:
             return await rotate_keys(database.sessions, settings, Cause("cli"))
 
-    out.print(f"Tokens encrypted by the newest key: {_run(run())}.")
+    tokens = _run(run())
+    out.print(f"{tokens} token{'' if tokens == 1 else 's'} encrypted anew, by the first key.")
 
 
 @cli.command()

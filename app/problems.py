@@ -212,9 +212,9 @@ EXPLANATIONS: dict[Code, Explanation] = {
         "An administrator adds the host to `ASANA_EXPORTS_DOWNLOAD_HOSTS` if it is Asana's.",
     ),
     Code.POISON: Explanation(
-        "Each worker that fetched the file has died of it.",
+        "Three workers have vanished while they fetched the file.",
         "An administrator finds the cause in what the workers' hosts tell (most often: out of memory). "
-        "Ask for a narrower export.",
+        "Ask for a narrower export, or again if they were killed for another reason.",
     ),
     Code.RUN_TIMEOUT: Explanation(
         "The job was in progress at Asana for too long.",

@@ -1,6 +1,5 @@
 """Every setting of the service, in one class."""
 
-import re
 from datetime import timedelta
 from enum import StrEnum
 from functools import cached_property
@@ -11,12 +10,10 @@ from urllib.request import url2pathname
 
 from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
+
+from app.conninfo import conninfo
 
 ENV_PREFIX = "ASANA_EXPORTS_"
-# A URL that SQLAlchemy does not read, but PostgreSQL's own library does.
-SEVERAL_HOSTS = re.compile(r"postgresql(\+\w+)?://([^/?#@]*@)?[^/?#@,]+(,[^/?#@,]+)+([/?]|$)")
 
 
 class LaneScope(StrEnum):
@@ -60,7 +57,9 @@ class Settings(BaseSettings):
     )
     database_pool_size: PositiveInt = Field(10, description="Connections each process may hold.")
     database_timeout_seconds: PositiveFloat = Field(
-        10, description="Longest silence of PostgreSQL within one statement; then the connection is given up."
+        15,
+        description="Longest time for one statement, locks included; then PostgreSQL is taken for dead and "
+        "the connection given up. Best longer than `LEASE_SECONDS`.",
     )
     store_url: str = Field(
         "",
@@ -168,6 +167,12 @@ class Settings(BaseSettings):
         )
 
     @model_validator(mode="after")
+    def _keys_come_from_one_place(self) -> Self:
+        if self.secret_keys and self.secret_keys_file:
+            raise ValueError("set SECRET_KEYS or SECRET_KEYS_FILE, not both")
+        return self
+
+    @model_validator(mode="after")
     def _beats_before_the_lease_ends(self) -> Self:
         if self.beat_seconds > self.lease_seconds / 2:
             raise ValueError(
@@ -178,19 +183,9 @@ class Settings(BaseSettings):
     @field_validator("database_url", "listen_database_url")
     @classmethod
     def _is_postgresql(cls, value: str | None) -> str | None:
-        if not value:
-            return None
-        if SEVERAL_HOSTS.match(value):
-            return value
-        try:
-            url = make_url(value)
-        except (ArgumentError, ValueError):
-            raise ValueError("must be `postgresql://user:password@host/name`") from None
-        if url.get_backend_name() != "postgresql":
-            raise ValueError("must be `postgresql://user:password@host/name`")
-        if "@" in (url.host or ""):
-            raise ValueError("its user and password must be percent-encoded: @ as %40")
-        return value
+        if value:
+            conninfo(value)
+        return value or None
 
     @field_validator("store_url")
     @classmethod

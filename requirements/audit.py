@@ -1,6 +1,6 @@
 """Whether what is locked has known vulnerabilities.
 
-Exits with 1 if so. Where the advisories are out of reach, as behind a mirror of packages alone, it says so.
+Exits with 1 if so, and when it cannot tell; where only the advisories are out of reach, it says that.
 """
 
 import json
@@ -17,8 +17,10 @@ def main(lock: str) -> int:
     try:
         packages = json.loads(done.stdout)["dependencies"]
     except ValueError:
-        reason = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        sys.stdout.write(f"Not audited: the advisories are out of reach ({reason[:200]})\n")
+        if "ConnectionError" not in done.stderr:
+            sys.stderr.write(done.stderr)
+            return 1
+        sys.stdout.write("Not audited: the advisories are out of reach\n")
         return 0
     audited = [package for package in packages if "skip_reason" not in package]
     vulnerable = [package for package in audited if package["vulns"]]

@@ -10,7 +10,7 @@ from app.sandbox import SERVICE_TOKEN
 
 # The token that nearly every test works with, those some plant, API keys, and keys that encrypt tokens.
 SECRET = re.compile(
-    rf"{SERVICE_TOKEN}|planted-token|aex_[0-9A-Za-z]+_[\w-]{{43}}|(?<![\w=-])[\w-]{{43}}=(?![\w=-])"
+    rf"{SERVICE_TOKEN}|planted[\w-]*token|aex_[0-9A-Za-z]+_[\w-]{{43}}|(?<![\w=-])[\w-]{{43}}=(?![\w=-])"
 )
 
 

@@ -18,9 +18,10 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import make_url
 
+from app.conninfo import conninfo
 from app.database.embedded import SUPERUSER, EmbeddedPostgres
 from app.database.migrate import migrate
-from app.database.session import conninfo, open_database
+from app.database.session import open_database
 from app.settings import Settings
 
 

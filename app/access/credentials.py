@@ -46,7 +46,7 @@ WAKE_LANES = text("""
       AND key IN (SELECT lane FROM runs WHERE credential = :credential AND status = 'queued')
 """)
 
-LOCK_CREDENTIALS = text("LOCK TABLE credentials IN SHARE ROW EXCLUSIVE MODE")
+LOCK_CREDENTIALS = text("LOCK TABLE credentials IN EXCLUSIVE MODE")
 
 
 async def register_credential(
@@ -132,7 +132,7 @@ async def rotate_keys(sessions: Sessions, settings: Settings, cause: Cause) -> i
     Raises `VaultError` when there is a token that no key decrypts: then nothing was changed.
     """
     async with sessions.begin() as session:
-        # One after the other: a second rotation must see what the first has done.
+        # Whoever changes a token has done so before, or waits without holding its row.
         await session.execute(LOCK_CREDENTIALS)
         credentials = (await session.scalars(select(Credential).order_by(Credential.id))).all()
         vault = open_vault(settings)

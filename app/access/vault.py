@@ -26,19 +26,21 @@ class Vault:
     Raises `VaultError`.
     """
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: Keys, source: str = "ASANA_EXPORTS_SECRET_KEYS") -> None:
         self._keys = keys
+        self._source = source
         self._fernet = self._open()
 
     def _open(self) -> MultiFernet:
         try:
-            return MultiFernet([Fernet(key.get_secret_value()) for key in self._keys()])
+            keys = [Fernet(key.get_secret_value()) for key in self._keys()]
         except ValueError as error:
-            raise VaultError(
-                "each of ASANA_EXPORTS_SECRET_KEYS must be 32 bytes in urlsafe base64"
-            ) from error
+            raise VaultError(f"each key in {self._source} must be 32 bytes in urlsafe base64") from error
         except OSError as error:
             raise VaultError(f"the secret keys cannot be read: {error}") from error
+        if not keys:
+            raise VaultError(f"there is no key in {self._source}")
+        return MultiFernet(keys)
 
     def encrypt(self, token: SecretStr) -> bytes:
         self._fernet = self._open()
@@ -52,7 +54,7 @@ class Vault:
         try:
             return SecretStr(self._fernet.decrypt(encrypted).decode())
         except InvalidToken as error:
-            raise VaultError("no key in ASANA_EXPORTS_SECRET_KEYS decrypts this token") from error
+            raise VaultError(f"no key in {self._source} decrypts this token") from error
 
 
 def open_vault(settings: Settings) -> Vault:
@@ -63,7 +65,7 @@ def open_vault(settings: Settings) -> Vault:
     if settings.secret_keys:
         return Vault(lambda: settings.secret_keys)
     if settings.secret_keys_file:
-        return Vault(partial(_keys_in, settings.secret_keys_file))
+        return _vault_of(settings.secret_keys_file)
     if settings.database_url:
         raise VaultError(
             "set ASANA_EXPORTS_SECRET_KEYS or ASANA_EXPORTS_SECRET_KEYS_FILE: with "
@@ -71,23 +73,25 @@ def open_vault(settings: Settings) -> Vault:
         )
     file = _own_file(settings)
     _make_first_key(file)
-    return Vault(partial(_keys_in, file))
+    return _vault_of(file)
 
 
-def renew_own_key(settings: Settings, tokens: Sequence[bytes]) -> bool:
-    """Put a new key before those in the data folder; tells whether that is where the keys are.
+def _vault_of(file: Path) -> Vault:
+    return Vault(partial(_keys_in, file), str(file))
+
+
+def renew_own_key(settings: Settings, tokens: Sequence[bytes]) -> None:
+    """Put a new key before those in the data folder, if that is where they are.
 
     Of the old ones remain what `tokens` need, and the last first one, which a process may be about to use.
     """
     if settings.secret_keys or settings.secret_keys_file or settings.database_url:
-        return False
+        return
     file = _own_file(settings)
-    _make_first_key(file)
     first, *others = _keys_in(file)
     needed = [key for key in others if any(_fits(key, token) for token in tokens)]
     _draft(file, [_new_key(), first, *needed]).replace(file)
     _sync(file.parent)
-    return True
 
 
 def _own_file(settings: Settings) -> Path:

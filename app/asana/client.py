@@ -1,5 +1,6 @@
 """Calls of Asana's API, with their failures told apart. Knows nothing of what they are made for."""
 
+import asyncio
 from importlib.metadata import version
 from typing import Any, TypeVar
 
@@ -30,6 +31,7 @@ JOB_FIELDS = ",".join(
 )
 # Its answers are some hundred bytes; what is longer is none of them.
 MOST_ANSWER_BYTES = 1 << 20
+MOST_SAID = 500
 OF_THE_PACKING = {"content-encoding", "content-length", "transfer-encoding"}
 # What a connection that the other side has closed fails by.
 CUT_OFF = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
@@ -40,10 +42,14 @@ T = TypeVar("T", bound=BaseModel)
 
 
 class AsanaClient:
-    """Asana's API at a base URL, over a client whose time-outs the caller has set."""
+    """Asana's API at a base URL, over a client whose time-outs the caller has set.
 
-    def __init__(self, http: httpx.AsyncClient, base_url: str) -> None:
+    An answer has to be whole within `longest` seconds.
+    """
+
+    def __init__(self, http: httpx.AsyncClient, base_url: str, longest: float = 120) -> None:
         self._http = http
+        self._longest = longest
         self._base_url = base_url.rstrip("/")
 
     async def create_resource_export(
@@ -131,11 +137,14 @@ class AsanaClient:
     async def _send_once(self, method: str, url: str, **what: Any) -> httpx.Response:
         """The whole answer, unpacked, as far as it may be one of Asana's."""
         body = b""
-        async with self._http.stream(method, url, **what) as response:
-            async for piece in response.aiter_bytes():
-                body += piece
-                if len(body) > MOST_ANSWER_BYTES:
-                    raise httpx.DecodingError(f"the answer is longer than {MOST_ANSWER_BYTES} bytes")
+        try:
+            async with asyncio.timeout(self._longest), self._http.stream(method, url, **what) as response:
+                async for piece in response.aiter_bytes():
+                    body += piece
+                    if len(body) > MOST_ANSWER_BYTES:
+                        raise httpx.DecodingError(f"the answer is longer than {MOST_ANSWER_BYTES} bytes")
+        except TimeoutError:
+            raise httpx.ReadTimeout(f"the answer takes longer than {self._longest} seconds") from None
         headers = {name: value for name, value in response.headers.items() if name not in OF_THE_PACKING}
         return httpx.Response(response.status_code, headers=headers, content=body, request=response.request)
 
@@ -172,6 +181,6 @@ def _said(response: httpx.Response) -> str:
         errors = response.json()["errors"]
         words = [error.get("message", "") for error in errors]
         words += [f"(phrase: {error['phrase']})" for error in errors if error.get("phrase")]
-        return " ".join(words)
+        return " ".join(words)[:MOST_SAID]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return response.text[:200].strip() or response.reason_phrase
+        return response.text[:MOST_SAID].strip() or response.reason_phrase

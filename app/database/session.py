@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from psycopg.conninfo import make_conninfo
-from sqlalchemy import make_url, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
+from app.conninfo import conninfo
 from app.database.connection import Connection
 from app.database.embedded import EmbeddedPostgres
-from app.settings import SEVERAL_HOSTS, Settings
+from app.settings import Settings
 
 OLDEST_SERVER = 15
 CONNECT_SECONDS = 10
@@ -103,7 +104,9 @@ def _engine(settings: Settings, url: str, connections: int, patience: float | No
     else:
         # A process that is stopped in the middle of a transaction must not keep its row locks for ever.
         longest = int(settings.lease_seconds * 1000)
-        options["options"] = f"-c idle_in_transaction_session_timeout={longest} -c timezone=UTC"
+        # Nor shall a backend wait for locks for somebody who has hung up.
+        settled = f"idle_in_transaction_session_timeout={longest} -c client_connection_check_interval=1000"
+        options["options"] = f"-c {settled} -c timezone=UTC"
 
     async def connect() -> Connection:
         connection = await Connection.connect(conninfo(url), **options)
@@ -131,12 +134,3 @@ async def elected(session: AsyncSession, duty: int) -> bool:
 def _check_version(number: int) -> None:
     if number < OLDEST_SERVER * 10_000:
         raise UnsupportedServer(f"PostgreSQL {OLDEST_SERVER} or newer is needed, this is {number // 10_000}")
-
-
-def conninfo(url: str) -> str:
-    """The URL as PostgreSQL's own library wants it; that reads URLs too, but not every one of ours."""
-    if SEVERAL_HOSTS.match(url):
-        return make_conninfo("postgresql" + url[url.index("://") :])
-    parsed = make_url(url)
-    named = parsed.translate_connect_args(username="user", database="dbname")
-    return make_conninfo(**named, **{name: str(value) for name, value in parsed.query.items()})

@@ -13,6 +13,9 @@ LANES = "asana_exports_lanes"
 CREDENTIALS = "asana_exports_credentials"
 CHANGES = "asana_exports_changes"
 
+ANSWER_SECONDS = 10.0
+QUIET_SECONDS = 30.0
+
 NOTIFY = text("SELECT pg_notify(:channel, :payload)")
 
 
@@ -42,10 +45,14 @@ async def listen(conninfo: str, *channels: str) -> AsyncIterator[tuple[str, str]
     """
     connecting = Connection.connect(conninfo, autocommit=True, connect_timeout=10)
     async with await connecting as connection:
-        connection.patience = 10
+        connection.patience = ANSWER_SECONDS
         for channel in channels:
             await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
-        connection.patience = None
         yield "", ""
-        async for notification in connection.notifies():
-            yield notification.channel, notification.payload
+        while True:
+            connection.patience = None
+            async for notification in connection.notifies(timeout=QUIET_SECONDS):
+                yield notification.channel, notification.payload
+            # A server that is frozen, or was replaced, says nothing for ever.
+            connection.patience = ANSWER_SECONDS
+            await connection.execute("SELECT 1")

@@ -1,5 +1,6 @@
 """Another key for the tokens at rest, while everything goes on."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.access.credentials import check_keys, rotate_keys
 from app.access.models import Credential
-from app.access.vault import VaultError, open_vault, renew_own_key
+from app.access.vault import Vault, VaultError, open_vault, renew_own_key
+from app.database.base import NO_KEY_UPDATE
 from app.events.log import Cause, Event, EventType
 from app.settings import Settings
 from tests.builders import a_tenant, another_credential
+from tests.locks import until_somebody_waits
 
 Sessions = async_sessionmaker[AsyncSession]
 CAUSE = Cause("test")
@@ -81,17 +84,34 @@ async def test_without_the_right_key_nothing_is_changed(
     async with sessions.begin() as session:
         await a_tenant(session, open_vault(settings))
     before = await tokens(sessions)
-    with pytest.raises(VaultError, match="no key in ASANA_EXPORTS_SECRET_KEYS"):
+    with pytest.raises(VaultError, match=r"no key in .*secret.key"):
         await rotate_keys(sessions, own, CAUSE)
     assert await tokens(sessions) == before
     async with sessions() as session:
         assert await session.scalar(select(Event).where(Event.type == EventType.SECRETS_ROTATED)) is None
 
 
+async def test_a_token_that_is_being_replaced_is_waited_for(
+    sessions: Sessions, vault: Vault, settings: Settings
+) -> None:
+    async with sessions.begin() as session:
+        tenant = await a_tenant(session, vault)
+    async with sessions.begin() as session:
+        credential = await session.get_one(Credential, tenant.credential, with_for_update=NO_KEY_UPDATE)
+        rotation = asyncio.create_task(rotate_keys(sessions, settings, CAUSE))
+        await until_somebody_waits(sessions)
+        credential.token = vault.encrypt(SecretStr("replaced"))
+    assert await rotation == 1
+    assert [vault.decrypt(token).get_secret_value() for token in await tokens(sessions)] == ["replaced"]
+
+
 def test_a_file_of_keys_is_read_again(tmp_path: Path) -> None:
     file = tmp_path / "keys"
     running = Settings(database_url="postgresql://localhost/x", secret_keys_file=file)
     with pytest.raises(VaultError, match="cannot be read"):
+        open_vault(running)
+    file.touch()
+    with pytest.raises(VaultError, match="there is no key in"):
         open_vault(running)
     old, new = (keys_of(Settings(data_dir=made(tmp_path / name)))[0].get_secret_value() for name in "ab")
     file.write_text(old)

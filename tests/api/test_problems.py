@@ -10,7 +10,7 @@ from psycopg import sql
 from sqlalchemy import make_url, text
 
 from app.api.problems import STATUSES
-from app.database.session import conninfo
+from app.conninfo import conninfo
 from app.problems import EXPLANATIONS, Code
 from app.settings import Settings
 from tests.api.conftest import TASKS, Api

@@ -206,3 +206,16 @@ async def test_an_answer_that_cannot_be_asanas_is_not_read_to_its_end(
 async def test_a_packed_answer_is_unpacked(http: httpx.AsyncClient) -> None:
     packed = answer(200, gzip.compress(data(JOB)), Content_Encoding="gzip")
     assert await look(http, always(packed)) == await look(http, always(answer(200, data(JOB))))
+
+
+async def test_an_answer_that_drips_is_not_waited_for(http: httpx.AsyncClient) -> None:
+    async def drip(_: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        for _byte in range(1000):
+            writer.write(b" ")
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+    async with serving(drip) as server:
+        with pytest.raises(OutcomeUnknown, match="longer than"):
+            await AsanaClient(http, server.url, longest=0.3).create_graph_export(TOKEN, "1")

@@ -47,8 +47,8 @@ HASTE = {"PROBE_MIN_SECONDS": "4", "PROBE_MAX_SECONDS": "4", "DATABASE_POOL_SIZE
 CALLERS = 12
 MOST_QUEUED = 200
 HEAL_SECONDS = 180
-# What may come of faults of Asana that repeat; everything else has to succeed.
-EXCUSED = {"upstream-failed", "artifact-corrupt"}
+# What may come of faults that repeat; everything else has to succeed.
+EXCUSED = {"upstream-failed", "artifact-corrupt", "poison"}
 
 LOST_ANSWERS = text("""
     SELECT lane, count(*) AS times FROM events WHERE data->>'phase' = 'submit_unknown' GROUP BY lane
@@ -169,6 +169,10 @@ async def weather(arguments: argparse.Namespace, storm: Storm, tenant: Tenant) -
     stuck = await until_all_is_done(storm)
     for task in beside:
         task.cancel()
+    await asyncio.wait(beside)
+    for task in beside:
+        if not task.cancelled():
+            task.result()
     print(f"{len(load.accepted)} exports in {stormed:.0f} s of storm; {stuck} left after the calm.")
     for what, times in sorted(storm.befallen.items()):
         print(f"  {what}: {times}")

@@ -163,10 +163,10 @@ class Worlds:
                     lease_seconds=PATIENCE,
                 )
                 self.sandbox.put_workspace(gid, tasks=20, messages=5, run_seconds=(10, 10))
-                self.sandbox.add_token(f"token-{gid}", gid)
+                self.sandbox.add_token(f"planted-token-{gid}", gid)
                 async with open_database(settings) as database:
                     async with database.sessions.begin() as session:
-                        tenant = await a_tenant(session, open_vault(settings), gid, f"token-{gid}")
+                        tenant = await a_tenant(session, open_vault(settings), gid, f"planted-token-{gid}")
                     with ExitStack() as stack:
                         yield World(
                             settings, database.sessions, self.sandbox, {gid: tenant}, self.folder, stack,

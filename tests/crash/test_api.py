@@ -96,12 +96,12 @@ async def a_cancel(world: World) -> Call:
 
 @act(first=201, again=409)
 async def a_credential(world: World) -> Call:
-    return Call("POST", "/v1/credentials", {"name": "another", "token": f"token-{world.gid}"})
+    return Call("POST", "/v1/credentials", {"name": "another", "token": f"planted-token-{world.gid}"})
 
 
 @act(first=200, again=200, anew=True)
 async def another_token(world: World) -> Call:
-    return Call("PUT", f"/v1/credentials/{world.tenant.credential}", {"token": f"token-{world.gid}"})
+    return Call("PUT", f"/v1/credentials/{world.tenant.credential}", {"token": f"planted-token-{world.gid}"})
 
 
 @act(first=201, again=200, anew=True)

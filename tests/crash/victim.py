@@ -14,6 +14,7 @@ import app.worker.process
 import app.worker.submit
 from app.cli import cli
 from tests.crash.points import watch
+from tests.leaks import leaks
 from tests.processes import Process, until
 
 # Forked from a process that has imported everything, one is there in no time.
@@ -67,6 +68,10 @@ class Mortal(Process):
         """How it has ended, if it has."""
         return self._forked.exitcode
 
+    @property
+    def lives(self) -> bool:
+        return self.code is None
+
     def signal(self, number: signal.Signals) -> None:
         """Nothing happens when it has ended."""
         if self.code is None and self._forked.pid:
@@ -96,6 +101,7 @@ class Mortal(Process):
     def __exit__(self, *_: object) -> None:
         self.kill()
         self._forked.close()
+        assert not leaks(self.output()), f"secrets in {self.log}"
 
 
 def _live(

@@ -12,8 +12,8 @@ import psutil
 import psycopg
 import pytest
 
+from app.conninfo import conninfo
 from app.database.embedded import EmbeddedPostgres, EmbeddedPostgresError
-from app.database.session import conninfo
 
 # Uses the server until its standard input closes, or until it is killed.
 USER = """

@@ -20,6 +20,7 @@ from app.exports.requests import ResourceRequest
 from app.exports.runs import (
     HeldArchive,
     about_to_submit,
+    archive_waits,
     archived,
     claim_archives,
     disown_archives,
@@ -28,6 +29,7 @@ from app.exports.runs import (
     next_run,
     put_back,
     submitted,
+    survived,
     try_again_later,
 )
 from app.exports.states import change, locked_run
@@ -298,6 +300,51 @@ async def test_what_was_taken_over_is_not_archived_twice(sessions: Sessions, ten
             await archived(session, first, an_artifact(first), [])
     async with sessions.begin() as session:
         await archived(session, second, an_artifact(second), [])
+
+
+async def lost_with_its_worker(sessions: Sessions, archive: HeldArchive) -> HeldArchive:
+    """Its lease is over, and another one has the file."""
+    other = await a_worker(sessions)
+    async with sessions.begin() as session:
+        await session.execute(
+            text("UPDATE workers SET lease_expires_at = now() - interval '1 s' WHERE id = :id"),
+            {"id": archive.worker},
+        )
+        assert await claim_archives(session, other, 10, suspect=False) == []
+        (taken,) = await claim_archives(session, other, 10, suspect=True)
+    return taken
+
+
+async def test_workers_that_vanish_with_a_file_are_counted_but_for_those_that_come_back(
+    sessions: Sessions, tenant: Tenant
+) -> None:
+    first = await archiving(sessions, await queued(sessions, tenant))
+    second = await lost_with_its_worker(sessions, first)
+    third = await lost_with_its_worker(sessions, second)
+    assert (first.lost, second.lost, third.lost) == (0, 1, 2)
+    async with sessions.begin() as session:
+        await survived(session, first.worker)
+    assert (await lost_with_its_worker(sessions, third)).lost == 2
+
+
+async def test_one_that_comes_back_before_its_file_is_taken_leaves_no_suspicion(
+    sessions: Sessions, tenant: Tenant
+) -> None:
+    archive = await archiving(sessions, await queued(sessions, tenant))
+    other = await a_worker(sessions)
+    async with sessions.begin() as session:
+        await survived(session, archive.worker)
+        (taken,) = await claim_archives(session, other, 10, suspect=False)
+    assert taken.lost == 0
+
+
+async def test_a_try_that_ends_in_order_takes_the_suspicion_away(sessions: Sessions, tenant: Tenant) -> None:
+    archive = await archiving(sessions, await queued(sessions, tenant))
+    for _ in range(4):
+        archive = await lost_with_its_worker(sessions, archive)
+        assert archive.lost == 1
+        async with sessions.begin() as session:
+            await archive_waits(session, archive, WaitReason.BACKOFF)
 
 
 async def archiving(sessions: Sessions, export: Export) -> HeldArchive:
