@@ -1,8 +1,9 @@
 """What looks for secrets in the output of all tests knows them when it sees them."""
 
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.access.vault import Vault
@@ -42,3 +43,16 @@ async def test_nothing_that_holds_a_secret_shows_it(
     assert not leaks(" ".join(shown))
     password = settings.model_copy(update={"database_url": "postgresql://me:hush@host/name"})
     assert "hush" not in show(password)
+
+
+async def test_an_error_of_the_database_does_not_show_what_was_written(sessions: Sessions) -> None:
+    with pytest.raises(DBAPIError) as failed:
+        async with sessions.begin() as session:
+            await session.execute(text("SELECT 1 / 0, CAST(:token AS text)"), {"token": "planted-token"})
+    assert not leaks(str(failed.value))
+
+
+def test_an_error_of_the_settings_does_not_show_the_value() -> None:
+    with pytest.raises(ValidationError) as refused:
+        Settings(database_url="mysql://me:planted-token@host/name")
+    assert not leaks(str(refused.value))

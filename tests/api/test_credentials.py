@@ -8,12 +8,14 @@ import pytest
 from sqlalchemy import select
 
 from app.access.models import Credential, CredentialState
-from app.access.vault import open_vault
+from app.access.vault import VaultError, open_vault
+from app.api.services import open_services
 from app.events.log import Event
 from app.sandbox.control import SandboxControl
 from app.sandbox.faults import Call, FaultKind
 from tests.api.conftest import Api
 from tests.builders import SERVICE_TOKEN
+from tests.conftest import a_secret_key
 from tests.locks import until_somebody_waits
 
 NEW = {"name": "another", "token": SERVICE_TOKEN}
@@ -119,3 +121,10 @@ async def test_an_unknown_credential_is_not_found(admin: httpx.AsyncClient) -> N
         await admin.put(f"/v1/credentials/cred_{0:032d}", json={"token": SERVICE_TOKEN}),
     ):
         assert (answer.status_code, answer.json()["code"]) == (404, "not-found")
+
+
+async def test_an_api_whose_keys_do_not_fit_the_tokens_does_not_start(api: Api) -> None:
+    others = api.settings.model_copy(update={"secret_keys": (a_secret_key(),)})
+    with pytest.raises(VaultError, match="no key"):
+        async with open_services(others):
+            pass

@@ -217,6 +217,13 @@ async def test_a_started_export_is_canceling_until_its_job_ends(api: Api, caller
     assert (canceling.status_code, canceling.json()["status"]) == (202, "canceling")
 
 
+async def test_an_export_of_others_is_not_canceled(api: Api, caller: httpx.AsyncClient) -> None:
+    location = (await caller.post("/v1/exports/resource", json=TASKS)).headers["Location"]
+    refused = await (await api.caller()).post(location + "/cancel")
+    assert (refused.status_code, refused.json()["code"]) == (404, "not-found")
+    assert (await caller.get(location)).json()["status"] == "queued"
+
+
 async def test_an_ended_export_cannot_be_canceled(api: Api, caller: httpx.AsyncClient) -> None:
     sent = await caller.post("/v1/exports/resource", json=TASKS)
     await brought_to(api, sent.json()["id"], Status.FAILED)

@@ -8,8 +8,10 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from app.database.migrate import alembic_config, at_head, migrate
-from app.database.session import Database
+from app.database.session import Database, open_database
 from app.events.log import EventType, record
+from app.settings import Settings
+from tests.postgres import copied_database
 
 
 def _check(connection: Connection) -> None:
@@ -27,6 +29,16 @@ async def test_migrating_again_and_at_the_same_time_changes_nothing(database: Da
     await asyncio.gather(*(migrate(database.engine) for _ in range(3)))
     async with database.sessions() as session:
         assert await at_head(session)
+
+
+async def test_processes_that_start_together_migrate_one_after_the_other(
+    settings: Settings, postgres_url: str
+) -> None:
+    with copied_database(postgres_url, "template1") as url:
+        async with open_database(settings.model_copy(update={"database_url": url})) as database:
+            await asyncio.gather(*(migrate(database.engine) for _ in range(3)))
+            async with database.sessions() as session:
+                assert await at_head(session)
 
 
 async def test_a_schema_that_is_behind_is_noticed(database: Database) -> None:

@@ -14,6 +14,7 @@ from app.ids import RunId, new_export_id
 from app.lanes.enqueue import lock_lane
 from app.problems import Code, ProblemError
 from tests.builders import a_tenant, an_export
+from tests.locks import until_somebody_waits
 
 Sessions = async_sessionmaker[AsyncSession]
 
@@ -127,6 +128,17 @@ async def test_cancel_and_success_race_to_one_outcome(sessions: Sessions, vault:
     await asyncio.gather(*map(race, range(1000)))
     assert outcomes.keys() == {Status.SUCCEEDED, Status.CANCELED}
     assert outcomes.total() == 1000
+
+
+async def test_a_success_that_is_being_committed_is_not_canceled(sessions: Sessions, export: Export) -> None:
+    await brought_to(sessions, export.run, Status.RUNNING, Status.ARCHIVING)
+    async with sessions.begin() as session:
+        await change(session, await locked_run(session, export.run), Status.SUCCEEDED, actor="worker")
+        canceling = asyncio.create_task(canceled(sessions, export))
+        await until_somebody_waits(sessions)
+    with pytest.raises(ProblemError) as refused:
+        await canceling
+    assert refused.value.problem.code is Code.NOT_CANCELABLE
 
 
 async def test_cancel_sees_the_run_as_it_is_behind_the_lock(sessions: Sessions, export: Export) -> None:

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.access.vault import Vault
 from app.events.log import Event
 from app.exports.models import Export, Phase, Run, Status
-from app.exports.states import FINAL, MAY_BECOME, IllegalChange, change
+from app.exports.states import FINAL, MAY_BECOME, IllegalChange, change, locked_run
 from app.problems import Code, Problem
 from tests.builders import a_tenant, an_export
 
@@ -92,3 +92,12 @@ async def test_a_final_export_is_not_touched_by_what_becomes_of_its_run(
         await brought_to(session, run_id, Status.RUNNING, Status.ARCHIVING, Status.SUCCEEDED)
     async with sessions() as session:
         assert (await session.get_one(Export, export.id)).status is Status.CANCELED
+
+
+async def test_a_locked_run_is_shown_as_it_is_behind_the_lock(sessions: Sessions, run_id: str) -> None:
+    async with sessions.begin() as session:
+        known = await session.get_one(Run, run_id)
+        async with sessions.begin() as other:
+            await brought_to(other, run_id, Status.RUNNING)
+        assert known.status is Status.QUEUED
+        assert (await locked_run(session, run_id)).status is Status.RUNNING

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import TypeVar
 
 import pytest
 from sqlalchemy import func, select, text
@@ -26,6 +27,7 @@ from app.exports.runs import (
     disown_archives,
     fail_run,
     free_slot,
+    hold_archive,
     next_run,
     put_back,
     submitted,
@@ -35,7 +37,7 @@ from app.exports.runs import (
 from app.exports.states import change, locked_run
 from app.ids import CredentialId, LaneKey, WorkerId, new_worker_id
 from app.lanes.claim import HeldLane, claim_lane, claim_lanes, overdue_lanes, rescue_lanes
-from app.lanes.control import drain, pause
+from app.lanes.control import drain, pause, resume
 from app.lanes.enqueue import lock_lane
 from app.lanes.lease import LaneLost, LeaseLost, beat, hold, register_worker
 from app.lanes.models import Lane, LaneWait, WaitReason
@@ -44,6 +46,7 @@ from app.problems import Code, Problem, ProblemError
 from tests.builders import Tenant, a_tenant, an_artifact, an_export
 from tests.locks import until_somebody_waits
 
+T = TypeVar("T")
 Sessions = async_sessionmaker[AsyncSession]
 TEAMS = {"workspace": "1001", "export_request_parameters": [{"resource_type": "team"}]}
 
@@ -177,6 +180,42 @@ async def test_a_holder_of_the_past_writes_nothing(sessions: Sessions, tenant: T
     async with sessions.begin() as session:
         await submitted(session, new, run.id, "living", None)
         assert (await session.get_one(Run, run.id)).asana_job == "living"
+
+
+async def test_a_lane_that_was_given_away_is_lost_though_nobody_took_it(
+    sessions: Sessions, tenant: Tenant
+) -> None:
+    await queued(sessions, tenant)
+    worker = await a_worker(sessions)
+    (lane,) = await claimed(sessions, worker)
+    async with sessions.begin() as session:
+        await disown(session, worker, [])
+    with pytest.raises(LaneLost):
+        async with sessions.begin() as session:
+            await hold(session, lane)
+
+
+async def test_a_holding_that_is_over_writes_nothing_though_the_same_worker_holds_again(
+    sessions: Sessions, tenant: Tenant
+) -> None:
+    await queued(sessions, tenant)
+    worker = await a_worker(sessions)
+    (before,) = await claimed(sessions, worker)
+    async with sessions.begin() as session:
+        await disown(session, worker, [])
+    (now,) = await claimed(sessions, worker)
+    async with sessions.begin() as session:
+        await hold(session, now)
+    with pytest.raises(LaneLost):
+        async with sessions.begin() as session:
+            await hold(session, before)
+
+
+async def test_lanes_of_a_living_worker_are_left_alone(sessions: Sessions, tenant: Tenant) -> None:
+    await queued(sessions, tenant)
+    await claimed(sessions, await a_worker(sessions))
+    async with sessions.begin() as session:
+        assert await rescue_lanes(session) == 0
 
 
 async def test_a_lapsed_lease_stops_the_holder_though_nobody_took_over(
@@ -347,6 +386,61 @@ async def test_a_try_that_ends_in_order_takes_the_suspicion_away(sessions: Sessi
             await archive_waits(session, archive, WaitReason.BACKOFF)
 
 
+async def test_a_success_whose_commit_is_under_way_is_not_taken_for_refused(
+    sessions: Sessions, tenant: Tenant
+) -> None:
+    """The connection was lost, and the worker does it again while the server still works on the first try."""
+    archive = await archiving(sessions, await queued(sessions, tenant))
+
+    async def again() -> None:
+        async with sessions.begin() as session:
+            await archived(session, archive, an_artifact(archive), [])
+
+    async with sessions.begin() as session:
+        await archived(session, archive, an_artifact(archive), [])
+        repeating = asyncio.create_task(again())
+        await until_somebody_waits(sessions)
+    await repeating
+
+
+async def test_a_file_that_was_given_away_is_lost_even_to_the_same_worker(
+    sessions: Sessions, tenant: Tenant
+) -> None:
+    archive = await archiving(sessions, await queued(sessions, tenant))
+
+    async def is_lost() -> bool:
+        try:
+            async with sessions.begin() as session:
+                await hold_archive(session, archive)
+        except LaneLost:
+            return True
+        return False
+
+    assert not await is_lost()
+    async with sessions.begin() as session:
+        await disown_archives(session, archive.worker, [])
+    assert await is_lost()
+    async with sessions.begin() as session:
+        (again,) = await claim_archives(session, archive.worker, 1, suspect=False)
+        await hold_archive(session, again)
+    assert await is_lost()
+
+
+async def test_a_worker_that_only_lost_its_lease_was_killed_by_no_file(
+    sessions: Sessions, tenant: Tenant
+) -> None:
+    archive = await archiving(sessions, await queued(sessions, tenant))
+    async with sessions.begin() as session:
+        await session.execute(text("UPDATE workers SET lease_expires_at = now() - interval '1 second'"))
+    other = await a_worker(sessions)
+    async with sessions.begin() as session:
+        (taken,) = await claim_archives(session, other, 1, suspect=True)
+        assert taken.lost == 1
+        await survived(session, archive.worker)
+    async with sessions() as session:
+        assert (await session.get_one(Run, archive.run)).lost_archivers == []
+
+
 async def archiving(sessions: Sessions, export: Export) -> HeldArchive:
     """Its job has ended well, and the worker that followed it is about to fetch the file."""
     (lane,) = await claimed(sessions, await a_worker(sessions))
@@ -409,6 +503,42 @@ async def test_enqueue_races_release_without_ever_losing_work(sessions: Sessions
         async with sessions() as session:
             left = await session.scalar(text("SELECT count(*) FROM runs WHERE status = 'queued'"))
         assert left == 0
+
+
+async def until_it_waits(sessions: Sessions, task: asyncio.Task[T]) -> None:
+    """Until the task waits for a lock; should it not wait for any, until it is done."""
+    waiting = asyncio.create_task(until_somebody_waits(sessions))
+    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+
+
+async def test_work_that_comes_while_its_lane_is_given_back_is_not_lost(
+    sessions: Sessions, tenant: Tenant
+) -> None:
+    first = await queued(sessions, tenant)
+    worker = await a_worker(sessions)
+    (lane,) = await claimed(sessions, worker)
+    async with sessions.begin() as session:
+        await cancel(session, first.id, actor="test", request_id=None)
+    async with sessions.begin() as session:
+        assert await next_run(session, lane, credential_wait=60) is None
+        asking = asyncio.create_task(queued(sessions, tenant))
+        await until_it_waits(sessions, asking)
+    await asking
+    assert len(await claimed(sessions, worker)) == 1
+
+
+async def test_a_lane_is_not_given_back_while_work_comes(sessions: Sessions, tenant: Tenant) -> None:
+    first = await queued(sessions, tenant)
+    worker = await a_worker(sessions)
+    (lane,) = await claimed(sessions, worker)
+    async with sessions.begin() as session:
+        await cancel(session, first.id, actor="test", request_id=None)
+    async with sessions.begin() as session:
+        await an_export(session, tenant)
+        looking = asyncio.create_task(started(sessions, lane))
+        await until_it_waits(sessions, looking)
+    assert await looking or await claimed(sessions, worker)
 
 
 async def test_steps_bear_being_repeated(sessions: Sessions, tenant: Tenant) -> None:
@@ -626,6 +756,31 @@ async def test_what_was_not_yet_asked_of_asana_is_not_asked_of_a_paused_lane(
     assert await started(sessions, lane) is None
     async with sessions() as session:
         assert (await session.get_one(Export, export.id)).status is Status.QUEUED
+
+
+async def test_trying_another_credential_bears_being_repeated(
+    sessions: Sessions, vault: Vault, tenant: Tenant
+) -> None:
+    first = await queued(sessions, tenant)
+    await by_another_credential(sessions, vault, tenant)
+    (lane,) = await claimed(sessions, await a_worker(sessions))
+    tried = await refused_thrice(sessions, lane)
+    async with sessions.begin() as session:
+        again = await slot_refused(session, lane, first.run, lambda _: 60)
+    assert tried is not None
+    assert again is not None
+    assert again.id == tried.id
+
+
+async def test_what_was_queued_during_a_pause_goes_on_after_it(sessions: Sessions, tenant: Tenant) -> None:
+    worker, key = await a_worker(sessions), LaneKey(tenant.workspace)
+    async with sessions.begin() as session:
+        await pause(session, key, tenant.workspace, Cause("test"))
+    await queued(sessions, tenant)
+    assert await claimed(sessions, worker) == []
+    async with sessions.begin() as session:
+        await resume(session, key, tenant.workspace, Cause("test"))
+    assert len(await claimed(sessions, worker)) == 1
 
 
 async def test_a_rate_limit_does_not_make_the_probes_forget(sessions: Sessions, tenant: Tenant) -> None:
