@@ -24,6 +24,9 @@ test: $(READY) ## all tests, on real Postgres and real processes
 chaos: $(READY) ## thousands of exports while everything goes wrong; SEED=7 MINUTES=5 EXPORTS=10000
 	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(EXPORTS),--exports $(EXPORTS))
 
+mutation: $(READY) ## take each guard out of a copy of the code and see a test fail; AT_ONCE=4 GUARD='scopes of keys'
+	$(BIN)/python -m tests.mutation $(if $(AT_ONCE),--at-once $(AT_ONCE)) $(if $(GUARD),'$(GUARD)')
+
 check: $(READY) $(REDOCLY)/.ready ## formatting, lint, types, import rules, vulnerabilities, the description of the API
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -69,4 +72,4 @@ $(READY): requirements/dev.txt pyproject.toml
 	fi
 	@touch $@
 
-.PHONY: help run serve test chaos check format lock clean
+.PHONY: help run serve test chaos mutation check format lock clean

@@ -10,7 +10,6 @@ from app.database.session import open_database
 from app.settings import Settings
 
 
-
 async def test_an_answer_that_takes_too_long_is_not_waited_for(settings: Settings) -> None:
     async with open_database(settings, patience=3) as database, database.sessions() as session:
         with pytest.raises(DBAPIError):

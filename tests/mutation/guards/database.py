@@ -1,0 +1,77 @@
+"""Guards against what may befall the database and the way to it."""
+
+from tests.mutation.guard import Edit, Guard
+
+SCHEMA, SESSION = "tests/database/test_schema.py", "tests/database/test_session.py"
+TRANSACTIONS = "tests/worker/test_transactions.py"
+
+GUARDS = (
+    Guard(
+        "events never change",
+        "a history that was written anew",
+        f"{SCHEMA}::test_an_event_never_changes",
+        Edit(
+            "migrations/versions/0001_the_spine.py",
+            "CREATE TRIGGER events_never_change BEFORE UPDATE ON",
+            "CREATE TRIGGER events_never_change BEFORE DELETE ON",
+        ),
+    ),
+    Guard(
+        "one migration at a time",
+        "processes that start together breaking each other's migration",
+        f"{SCHEMA}::test_processes_that_start_together_migrate_one_after_the_other",
+        Edit(
+            "app/database/migrate.py",
+            '"SELECT pg_advisory_xact_lock(:lock)"',
+            '"SELECT CAST(:lock AS int)"',
+        ),
+    ),
+    Guard(
+        "the schema is looked at before serving",
+        "code of one version at work on tables of another",
+        "tests/test_cli.py::test_a_database_without_tables_is_told_and_what_to_do",
+        Edit("app/cli.py", "            if not await at_head(session):", "            if False:"),
+    ),
+    Guard(
+        "transactions that idle are ended by the server",
+        "row locks of a frozen process held for ever",
+        f"{SESSION}::test_locks_of_a_process_that_stands_still_are_let_go",
+        Edit(
+            "app/database/session.py",
+            "idle_in_transaction_session_timeout={longest}",
+            "idle_in_transaction_session_timeout=0",
+        ),
+    ),
+    Guard(
+        "an answer of the database is not waited for without end",
+        "a process hanging on a server that is frozen",
+        f"{SESSION}::test_an_answer_that_takes_too_long_is_not_waited_for",
+        Edit("app/database/connection.py", "        if self.patience is None:", "        if True:"),
+    ),
+    Guard(
+        "passing errors of the database are outlasted",
+        "a lane that crashes because the database was away",
+        f"{TRANSACTIONS}::test_a_step_outlasts_a_connection_that_is_lost",
+        Edit(
+            "app/worker/transactions.py",
+            "                if not is_passing(error):\n                    raise",
+            "                raise",
+        ),
+    ),
+    Guard(
+        "faults of our own are not taken for passing",
+        "a step repeated for ever that can never work",
+        f"{TRANSACTIONS}::test_a_fault_of_our_own_is_not_repeated",
+        Edit(
+            "app/worker/transactions.py",
+            "                if not is_passing(error):\n                    raise",
+            "                pass",
+        ),
+    ),
+    Guard(
+        "a lease outlasts a lost beat",
+        "settings by which one late beat loses all lanes",
+        f"{SESSION}::test_a_lease_must_outlast_a_lost_beat",
+        Edit("app/settings.py", "if self.beat_seconds > self.lease_seconds / 2:", "if False:"),
+    ),
+)

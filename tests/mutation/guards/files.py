@@ -1,0 +1,128 @@
+"""Guards of files: from where they are fetched, what passes as whole, and where they are kept."""
+
+from tests.mutation.guard import Edit, Guard
+
+FETCH, VERIFY, STORE = "app/artifacts/fetch.py", "app/artifacts/verify.py", "app/artifacts/store.py"
+ON_FETCH, ON_VERIFY = "tests/artifacts/test_fetch.py", "tests/artifacts/test_verify.py"
+ON_STORE = "tests/artifacts/test_store.py"
+
+GUARDS = (
+    Guard(
+        "files come by https",
+        "a file read or changed on its way",
+        f"{ON_FETCH}::test_these_addresses_are_not",
+        Edit(FETCH, "if url.scheme not in schemes:", "if False:"),
+    ),
+    Guard(
+        "no user name in an address",
+        "an address that looks like one host and leads to another",
+        f"{ON_FETCH}::test_these_addresses_are_not",
+        Edit(FETCH, "if url.userinfo:", "if False:"),
+    ),
+    Guard(
+        "files come from known hosts",
+        "a worker made to fetch from inside its own network",
+        f"{ON_FETCH}::test_these_addresses_are_not",
+        Edit(FETCH, "if not any(fnmatchcase(url.host, host) for host in self.hosts):", "if False:"),
+    ),
+    Guard(
+        "each redirect is checked",
+        "a known host that leads to an unknown one",
+        f"{ON_FETCH}::test_anything_else_leaves_nothing",
+        Edit(
+            FETCH,
+            "    for _ in range(MOST_REDIRECTS + 1):\n        policy.check(address)\n",
+            "    policy.check(address)\n    for _ in range(MOST_REDIRECTS + 1):\n",
+        ),
+    ),
+    Guard(
+        "redirects of files are followed by hand",
+        "a redirect followed by the library, unchecked",
+        f"{ON_FETCH}::test_anything_else_leaves_nothing",
+        Edit(FETCH, "follow_redirects=False", "follow_redirects=True"),
+    ),
+    Guard(
+        "a file that ends early is refused",
+        "half a file taken for the whole",
+        f"{ON_VERIFY}::test_a_file_cut_anywhere_is_refused",
+        Edit(
+            VERIFY,
+            "        if not self._member.eof:\n            raise Corrupt(",
+            "        if False:\n            raise Corrupt(",
+        ),
+    ),
+    Guard(
+        "the checksum of gzip",
+        "a file with a flipped bit taken for sound",
+        f"{ON_VERIFY}::test_a_flipped_bit_is_noticed_unless_it_means_nothing",
+        Edit(
+            VERIFY,
+            """                unpacked = self._member.decompress(piece, STEP)
+            except DAMAGED as error:
+                raise Corrupt(f"not intact gzip: {error}") from None
+""",
+            """                unpacked = self._member.decompress(piece, STEP)
+            except DAMAGED:
+                self._member = isal_zlib.decompressobj(GZIP)
+                self._member.decompress(__import__("gzip").compress(b""))
+                return
+""",
+        ),
+    ),
+    Guard(
+        "each line is JSON",
+        "an error page in the middle taken for data",
+        f"{ON_VERIFY}::test_a_line_that_is_no_json_object_is_refused",
+        Edit(
+            VERIFY,
+            "        except orjson.JSONDecodeError as error:\n",
+            "        except orjson.JSONDecodeError as error:\n            return self._untyped\n",
+        ),
+    ),
+    Guard(
+        "each line is an object",
+        "lines that are JSON, but nothing that Asana exports",
+        f"{ON_VERIFY}::test_a_line_that_is_no_json_object_is_refused",
+        Edit(
+            VERIFY,
+            "        if not isinstance(value, dict):\n            raise",
+            "        if not isinstance(value, dict):\n            return self._untyped\n            raise",
+        ),
+    ),
+    Guard(
+        "a line has an end",
+        "a worker that runs out of memory over one line",
+        f"{ON_VERIFY}::test_an_endless_line_is_refused_before_it_fills_memory",
+        Edit(VERIFY, "if self._rest_bytes > self._limits.line_bytes:", "if False:"),
+    ),
+    Guard(
+        "a file unpacks to so much at most",
+        "a bomb that keeps a worker busy for days",
+        f"{ON_VERIFY}::test_a_bomb_is_refused_before_it_fills_memory",
+        Edit(VERIFY, "if self._uncompressed > self._limits.uncompressed_bytes:", "if False:"),
+    ),
+    Guard(
+        "unpacking goes by small steps",
+        "a bomb that fills memory before it is counted",
+        f"{ON_VERIFY}::test_a_bomb_is_refused_before_it_fills_memory",
+        Edit(VERIFY, "self._member.decompress(piece, STEP)", "self._member.decompress(piece)"),
+    ),
+    Guard(
+        "a key stays in the store",
+        "a file written or read anywhere on the machine",
+        f"{ON_STORE}::test_a_key_cannot_leave_the_store",
+        Edit(STORE, "if not KEY.fullmatch(key):", "if False:"),
+    ),
+    Guard(
+        "what was not published is thrown away",
+        "a disk that fills with halves of files",
+        f"{ON_STORE}::test_an_error_on_the_way_leaves_nothing",
+        Edit(STORE, "    partial.unlink(missing_ok=True)\n", ""),
+    ),
+    Guard(
+        "a full disk is told from other errors",
+        "an export that fails for want of room, instead of waiting for it",
+        f"{ON_STORE}::test_a_full_disk_leaves_nothing",
+        Edit(STORE, "if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:", "if False:"),
+    ),
+)
