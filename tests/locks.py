@@ -1,5 +1,7 @@
 """Knowing that somebody waits for a lock in the database: the moment in which a race is on."""
 
+import asyncio
+
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
@@ -17,3 +19,10 @@ async def until_somebody_waits(sessions: async_sessionmaker[AsyncSession]) -> No
         return found
 
     await until(look, 20, lambda: "somebody who waits for a lock")
+
+
+async def until_it_waits(sessions: async_sessionmaker[AsyncSession], task: asyncio.Task[object]) -> None:
+    """Should it wait for nothing, until it is done."""
+    waiting = asyncio.create_task(until_somebody_waits(sessions))
+    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()

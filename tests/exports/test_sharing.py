@@ -21,6 +21,7 @@ from app.exports.states import LIVE, change, locked_run
 from app.ids import CredentialId, new_worker_id
 from app.lanes.lease import register_worker
 from tests.builders import Tenant, a_tenant, an_artifact
+from tests.locks import until_it_waits
 
 Sessions = async_sessionmaker[AsyncSession]
 
@@ -76,6 +77,17 @@ async def test_equal_requests_that_wait_share_one_run(sessions: Sessions, tenant
     other = await asked(sessions, tenant, PROJECT)
     assert first.id != second.id
     assert first.run == second.run != other.run
+
+
+async def test_an_equal_request_waits_for_one_that_is_being_accepted(
+    sessions: Sessions, tenant: Tenant
+) -> None:
+    await asked(sessions, tenant, PROJECT)
+    async with sessions.begin() as session:
+        first = await accept(session, tenant.client, Submission(TASKS), Rules())
+        asking = asyncio.create_task(asked(sessions, tenant))
+        await until_it_waits(sessions, asking)
+    assert (await asking).run == first.run
 
 
 async def test_fifty_equal_requests_in_the_same_moment_make_one_run(

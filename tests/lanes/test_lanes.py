@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import TypeVar
 
 import pytest
 from sqlalchemy import func, select, text
@@ -44,9 +43,8 @@ from app.lanes.models import Lane, LaneWait, WaitReason
 from app.lanes.release import disown, hand_over
 from app.problems import Code, Problem, ProblemError
 from tests.builders import Tenant, a_tenant, an_artifact, an_export
-from tests.locks import until_somebody_waits
+from tests.locks import until_it_waits, until_somebody_waits
 
-T = TypeVar("T")
 Sessions = async_sessionmaker[AsyncSession]
 TEAMS = {"workspace": "1001", "export_request_parameters": [{"resource_type": "team"}]}
 
@@ -426,6 +424,22 @@ async def test_a_file_that_was_given_away_is_lost_even_to_the_same_worker(
     assert await is_lost()
 
 
+async def test_a_file_lost_with_its_worker_is_claimed_apart_from_others(
+    sessions: Sessions, tenant: Tenant
+) -> None:
+    lost = await archiving(sessions, await queued(sessions, tenant))
+    async with sessions.begin() as session:
+        await session.execute(text("UPDATE workers SET lease_expires_at = now() - interval '1 second'"))
+        await rescue_lanes(session)
+    sound = await archiving(sessions, await queued(sessions, tenant))
+    worker = await a_worker(sessions)
+    async with sessions.begin() as session:
+        await disown_archives(session, sound.worker, [])
+        for suspect, archive in ((False, sound), (True, lost)):
+            claims = await claim_archives(session, worker, 10, suspect=suspect)
+            assert [claim.run for claim in claims] == [archive.run]
+
+
 async def test_a_worker_that_only_lost_its_lease_was_killed_by_no_file(
     sessions: Sessions, tenant: Tenant
 ) -> None:
@@ -503,13 +517,6 @@ async def test_enqueue_races_release_without_ever_losing_work(sessions: Sessions
         async with sessions() as session:
             left = await session.scalar(text("SELECT count(*) FROM runs WHERE status = 'queued'"))
         assert left == 0
-
-
-async def until_it_waits(sessions: Sessions, task: asyncio.Task[T]) -> None:
-    """Until the task waits for a lock; should it not wait for any, until it is done."""
-    waiting = asyncio.create_task(until_somebody_waits(sessions))
-    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
 
 
 async def test_work_that_comes_while_its_lane_is_given_back_is_not_lost(

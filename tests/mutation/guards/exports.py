@@ -135,7 +135,7 @@ GUARDS = (
     Guard(
         "files lost with a worker are claimed apart",
         "one file that kills workers taking the files beside it along",
-        f"{LANES}::test_what_was_taken_over_is_not_archived_twice",
+        f"{LANES}::test_a_file_lost_with_its_worker_is_claimed_apart_from_others",
         Edit(RUNS, "          AND (archiver IS NOT NULL OR lost_archivers <> '{}') = :suspect\n", ""),
     ),
     Guard(

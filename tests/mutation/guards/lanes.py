@@ -68,7 +68,7 @@ GUARDS = (
     Guard(
         "the lane's lock on enqueueing",
         "two runs made by equal requests in the same moment",
-        "tests/exports/test_sharing.py::test_fifty_equal_requests_in_the_same_moment_make_one_run",
+        "tests/exports/test_sharing.py::test_an_equal_request_waits_for_one_that_is_being_accepted",
         Edit(ENQUEUE, "WHERE key = :key FOR UPDATE", "WHERE key = :key"),
     ),
     Guard(
