@@ -136,7 +136,10 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def _reason(said: str) -> str:
-    return next((line[1:].strip() for line in said.splitlines() if line.startswith("E  ")), "it passes")[:120]
+    """Why the test has failed, in a line."""
+    lines = said.splitlines()
+    wrong = (line.removeprefix("E ").strip() for line in lines if line.startswith(("E  ", "FAILED ")))
+    return next(wrong, "it passes")[:120]
 
 
 if __name__ == "__main__":
