@@ -440,21 +440,6 @@ async def test_a_file_lost_with_its_worker_is_claimed_apart_from_others(
             assert [claim.run for claim in claims] == [archive.run]
 
 
-async def test_a_worker_that_only_lost_its_lease_was_killed_by_no_file(
-    sessions: Sessions, tenant: Tenant
-) -> None:
-    archive = await archiving(sessions, await queued(sessions, tenant))
-    async with sessions.begin() as session:
-        await session.execute(text("UPDATE workers SET lease_expires_at = now() - interval '1 second'"))
-    other = await a_worker(sessions)
-    async with sessions.begin() as session:
-        (taken,) = await claim_archives(session, other, 1, suspect=True)
-        assert taken.lost == 1
-        await survived(session, archive.worker)
-    async with sessions() as session:
-        assert (await session.get_one(Run, archive.run)).lost_archivers == []
-
-
 async def archiving(sessions: Sessions, export: Export) -> HeldArchive:
     """Its job has ended well, and the worker that followed it is about to fetch the file."""
     (lane,) = await claimed(sessions, await a_worker(sessions))

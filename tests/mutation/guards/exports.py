@@ -141,7 +141,7 @@ GUARDS = (
     Guard(
         "a worker that lives on clears its files of suspicion",
         "sound files given up as poison because leases ran out",
-        f"{LANES}::test_a_worker_that_only_lost_its_lease_was_killed_by_no_file",
+        f"{LANES}::test_workers_that_vanish_with_a_file_are_counted_but_for_those_that_come_back",
         Edit(RUNS, '    await session.execute(CLEAR_OF_SUSPICION, {"worker": worker})\n', ""),
     ),
     Guard(
