@@ -1,6 +1,6 @@
 """Real rows for tests, each made by the domain's own functions where there is one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -27,7 +27,7 @@ class Tenant:
     """A client with every right, and a workspace with a credential."""
 
     client: Client
-    key: str
+    key: str = field(repr=False)
     workspace: str
     credential: str
 

@@ -163,7 +163,7 @@ async def test_a_resumed_run_without_a_job_is_of_unknown_outcome(sessions: Sessi
 
 async def test_a_holder_of_the_past_writes_nothing(sessions: Sessions, tenant: Tenant) -> None:
     await queued(sessions, tenant)
-    zombie = await a_worker(sessions, lease=0.05)
+    zombie = await a_worker(sessions)
     (old,) = await claimed(sessions, zombie)
     run = await started(sessions, old)
     assert run is not None
@@ -488,7 +488,7 @@ async def test_new_work_does_not_wait_for_the_backoff_of_another_run(
 
 async def test_enqueue_races_release_without_ever_losing_work(sessions: Sessions, tenant: Tenant) -> None:
     """Whatever the interleaving, a lane with a queued run is flagged or held by somebody who will see it."""
-    worker = await a_worker(sessions)
+    worker = await a_worker(sessions, lease=600)
 
     async def serve_all() -> None:
         for lane in await claimed(sessions, worker):
