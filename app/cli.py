@@ -51,6 +51,7 @@ from app.worker.process import run_worker
 SANDBOX_TIME_SCALE = "20"
 
 DRAIN_SECONDS = 20
+KEEP_ALIVE_SECONDS = 75
 # What a tool needs that asks for exports and fetches their files.
 CALLER = [Scope.EXPORTS_WRITE, Scope.EXPORTS_READ, Scope.ARTIFACTS_READ]
 EVERYWHERE = [ALL_WORKSPACES]
@@ -304,6 +305,8 @@ async def _serve_api(settings: Settings) -> None:
                 access_log=False,
                 server_header=False,
                 timeout_graceful_shutdown=DRAIN_SECONDS,
+                # Longer than callers and proxies keep one idle: else some send on it as it is being closed.
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
             )
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
             # The socket listens already, so whoever reads the line may connect at once.

@@ -45,7 +45,7 @@ from tests.model.world import (
 
 # Another seed, or more examples, for those who have the time.
 SEED = int(os.environ.get("MODEL_SEED", "1"))
-EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "20"))
 MOST_WORKERS = 3
 FAULTS: dict[str, dict[str, Any]] = {
     "the answer to a graph export is lost": {"call": "graph", "kind": "drop_after"},
