@@ -55,7 +55,7 @@ async def test_a_whole_file_is_kept_as_it_came(http: httpx.AsyncClient, tmp_path
         (answer(200, FILE[:100], length=len(FILE)), Interrupted),
         (answer(200, FILE[:100]), Corrupt),
         (answer(200, b"<html>sign in</html>"), Corrupt),
-        (answer(302, Location="http://169.254.169.254/latest"), UrlNotAllowed),
+        (answer(302, Location="http://127.0.0.2:9/latest"), UrlNotAllowed),
         (answer(302, Location="file:///etc/passwd"), UrlNotAllowed),
         (answer(302, Location="/again"), Interrupted),
     ],

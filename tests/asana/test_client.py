@@ -72,7 +72,7 @@ STATUSES: list[tuple[int, type[AsanaError], type[AsanaError]]] = [
 async def test_each_status_has_its_meaning(
     http: httpx.AsyncClient, status: int, on_start: type[AsanaError], on_look: type[AsanaError]
 ) -> None:
-    response = always(answer(status, envelope("parent: Forbidden"), Location="http://elsewhere.invalid/"))
+    response = always(answer(status, envelope("parent: Forbidden"), Location="http://127.0.0.2:9/"))
     with pytest.raises(on_start, match="parent: Forbidden"):
         await start(http, response)
     with pytest.raises(on_look, match="parent: Forbidden"):
