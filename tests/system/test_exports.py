@@ -79,19 +79,6 @@ async def test_two_workers_keep_fifty_exports_of_five_workspaces_from_meeting_at
     assert "403" not in stats.statuses
 
 
-async def test_kill_9_in_the_middle_of_a_poll_resumes_the_same_job(service: Service) -> None:
-    service.sandbox.patch(run_seconds=(600, 600))
-    first = service.worker()
-    export = await service.submit(resource())
-    job = (await service.until_run(export, lambda run: run.phase is Phase.POLLING)).asana_job
-    first.kill()
-    service.worker()
-    (export,) = await service.finished(export)
-    await assert_verified(service, export)
-    assert (await service.run_of(export)).asana_job == job
-    assert posts(service) == [201]
-
-
 async def test_sigterm_hands_over_without_a_second_job(service: Service) -> None:
     service.sandbox.patch(run_seconds=(300, 300))
     first = service.worker()
@@ -154,17 +141,6 @@ async def test_a_damaged_file_is_fetched_again(service: Service, kind: FaultKind
     assert len(service.sandbox.journal(call=Call.FILE)) == 2
 
 
-@pytest.mark.parametrize("kind", [FaultKind.BITFLIP, FaultKind.NOT_JSON_LINES])
-async def test_a_file_that_stays_damaged_is_never_called_succeeded(service: Service, kind: FaultKind) -> None:
-    service.sandbox.add_fault(Call.FILE, kind, times=None)
-    service.worker()
-    (export,) = await service.finished(await service.submit(resource()))
-    assert export.status is Status.FAILED
-    assert export.error is not None
-    assert export.error["code"] == "artifact-corrupt"
-    assert not [path for path in service.settings.files_dir.rglob("*") if path.is_file()]
-
-
 async def test_an_expired_address_is_replaced_by_a_fresh_one(service: Service) -> None:
     service.sandbox.add_fault(Call.FILE, FaultKind.EXPIRE_URL)
     service.worker()
@@ -178,19 +154,6 @@ async def test_a_failed_job_is_tried_again(service: Service) -> None:
     (export,) = await service.finished(await service.submit(resource()))
     await assert_verified(service, export)
     assert (await service.run_of(export)).attempt == 3
-
-
-async def test_a_job_that_fails_three_times_fails_the_export_and_the_lane_moves_on(service: Service) -> None:
-    service.sandbox.add_fault(Call.RESOURCE, FaultKind.JOB_FAILS, times=3)
-    failing = await service.submit(resource())
-    service.worker(MAX_ATTEMPTS="3", BACKOFF_MIN_SECONDS="0.01", BACKOFF_MAX_SECONDS="0.01")
-    (failing,) = await service.finished(failing)
-    following = await service.submit(resource())
-    (following,) = await service.finished(following)
-    assert failing.status is Status.FAILED
-    assert failing.error is not None
-    assert failing.error["code"] == "upstream-failed"
-    await assert_verified(service, following)
 
 
 async def test_what_asana_rejects_fails_at_once_with_its_words(service: Service) -> None:
@@ -222,21 +185,6 @@ async def test_a_rate_limit_is_waited_out_without_a_call(service: Service) -> No
     await assert_verified(service, export)
     refused, accepted = service.sandbox.journal(call=Call.RESOURCE)
     assert (accepted.real_time - refused.real_time).total_seconds() >= 1
-
-
-async def test_a_token_replaced_in_the_middle_resumes_the_same_job(service: Service) -> None:
-    service.sandbox.patch(run_seconds=(120, 120))
-    service.worker(PROBE_MAX_SECONDS="60", BACKOFF_MIN_SECONDS="60", BACKOFF_MAX_SECONDS="60")
-    export = await service.submit(resource())
-    job = (await service.until_run(export, lambda run: run.phase is Phase.POLLING)).asana_job
-    service.sandbox.revoke_token("service")
-    waiting = await service.until_run(export, lambda run: run.wait_reason is WaitReason.CREDENTIAL_INVALID)
-    assert waiting.status is Status.RUNNING
-    service.sandbox.add_token("another-token", "service")
-    await replace_its_token(service, "another-token")
-    (export,) = await service.finished(export)
-    await assert_verified(service, export)
-    assert (await service.run_of(export)).asana_job == job
 
 
 async def test_a_refusal_of_the_old_token_does_not_stop_the_new_one(service: Service) -> None:
