@@ -30,7 +30,7 @@ from app.access.models import ALL_WORKSPACES, Client, Kind, Priority, Scope
 from app.access.vault import VaultError
 from app.api.changes import Changes
 from app.api.services import open_services
-from app.artifacts.store import LocalStore
+from app.artifacts.store import open_store
 from app.database.embedded import EmbeddedPostgresError
 from app.database.migrate import at_head
 from app.database.migrate import migrate as migrate_database
@@ -228,7 +228,7 @@ def verify(
     settings = _settings()
 
     async def run() -> list[Violation]:
-        store = LocalStore(settings.files_dir) if files else None
+        store = open_store(settings.files_url) if files else None
         async with _migrated_database(settings) as database, database.sessions() as session:
             return [violation async for violation in violations(session, store)]
 

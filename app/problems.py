@@ -31,6 +31,9 @@ class Code(StrEnum):
     LANE_DRAINING = "lane-draining"
     ARTIFACT_EXPIRED = "artifact-expired"
     ARTIFACT_MISSING = "artifact-missing"
+    STORE_UNAVAILABLE = "store-unavailable"
+    PRECONDITION_FAILED = "precondition-failed"
+    RANGE_NOT_SATISFIABLE = "range-not-satisfiable"
     CREDENTIAL_REFUSED = "credential-refused"
     WORKSPACE_REFUSED = "workspace-refused"
     UPSTREAM_UNAVAILABLE = "upstream-unavailable"
@@ -148,6 +151,19 @@ EXPLANATIONS: dict[Code, Explanation] = {
         "The file is not as this service has put it there.",
         "An administrator checks the store (is the right folder mounted?). Else ask for a new export.",
     ),
+    Code.STORE_UNAVAILABLE: Explanation(
+        "The store of files cannot be reached.",
+        "Send the request again after `Retry-After` seconds.",
+        retryable=True,
+    ),
+    Code.PRECONDITION_FAILED: Explanation(
+        "It is not in the state your condition names.",
+        "Compare the `ETag` you sent with the one it has now.",
+    ),
+    Code.RANGE_NOT_SATISFIABLE: Explanation(
+        "The file has no such part.",
+        "`Content-Range` tells how many bytes it has. Where you have them all already, it is whole.",
+    ),
     Code.CREDENTIAL_REFUSED: Explanation(
         "Asana does not accept this token.", "Check that the token is whole and has not been revoked."
     ),
@@ -262,8 +278,16 @@ class ProblemError(Exception):
     """Raised by the domain where a request cannot be met."""
 
     def __init__(
-        self, code: Code, detail: str, faults: tuple[Fault, ...] = (), *, retry_after: int | None = None
+        self,
+        code: Code,
+        detail: str,
+        faults: tuple[Fault, ...] = (),
+        *,
+        retry_after: int | None = None,
+        size: int | None = None,
     ) -> None:
+        """`size` is how many bytes there are, where a part beyond them was asked for."""
         super().__init__(f"{code}: {detail}")
         self.problem = Problem(code, detail, faults)
         self.retry_after = retry_after
+        self.size = size

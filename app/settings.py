@@ -2,11 +2,9 @@
 
 from datetime import timedelta
 from enum import StrEnum
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlparse
-from urllib.request import url2pathname
 
 from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -14,6 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from app.conninfo import conninfo
 
 ENV_PREFIX = "ASANA_EXPORTS_"
+OBJECT_STORES = {"s3", "gs", "az"}
 
 
 class LaneScope(StrEnum):
@@ -21,6 +20,13 @@ class LaneScope(StrEnum):
 
     WORKSPACE = "workspace"
     KIND = "kind"
+
+
+class Delivery(StrEnum):
+    """Who sends a file: this service, or the store, at an address that is good for minutes."""
+
+    PROXY = "proxy"
+    REDIRECT = "redirect"
 
 
 class Settings(BaseSettings):
@@ -63,8 +69,14 @@ class Settings(BaseSettings):
     )
     store_url: str = Field(
         "",
-        description="Where archived files are kept, as `file:///folder`; all processes must reach it. "
+        description="Where archived files are kept: `file:///folder`, `s3://bucket/prefix`, "
+        "`gs://bucket/prefix` or `az://account/container/prefix`; all processes must reach it. "
         "Empty: `files` in the data folder.",
+    )
+    delivery: Delivery = Field(
+        Delivery.PROXY,
+        description="How callers get files: `proxy` sends them through this service, `redirect` sends "
+        "callers to a signed address of the store, which they must be able to reach; a folder has none.",
     )
     secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (),
@@ -189,18 +201,20 @@ class Settings(BaseSettings):
 
     @field_validator("store_url")
     @classmethod
-    def _is_a_folder(cls, value: str) -> str:
+    def _is_a_store(cls, value: str) -> str:
         url = urlparse(value)
-        if value and (url.scheme != "file" or url.netloc not in {"", "localhost"} or not url.path):
-            raise ValueError("must be a folder of this machine, as `file:///folder`")
+        local = url.scheme == "file" and url.netloc in {"", "localhost"} and url.path
+        if value and not local and not (url.scheme in OBJECT_STORES and url.netloc):
+            raise ValueError(
+                "must be `file:///folder`, `s3://bucket/prefix`, `gs://bucket/prefix` or "
+                "`az://account/container/prefix`"
+            )
         return value
 
-    @cached_property
-    def files_dir(self) -> Path:
-        """The folder of archived files."""
-        if self.store_url:
-            return Path(url2pathname(urlparse(self.store_url).path))
-        return self.data_dir.resolve() / "files"
+    @property
+    def files_url(self) -> str:
+        """Where archived files are kept."""
+        return self.store_url or (self.data_dir.resolve() / "files").as_uri()
 
     @property
     def retention(self) -> timedelta:

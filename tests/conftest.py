@@ -19,6 +19,7 @@ from app.settings import Settings
 from tests.leaks import leaks
 from tests.postgres import a_folder, copied_database, migrated_template
 from tests.processes import Process
+from tests.stores import S3, s3_server
 
 # A minute of the sandbox's time is a second of ours.
 SANDBOX_SCALE = 60.0
@@ -61,6 +62,12 @@ def postgres_url() -> Iterator[str]:
 async def template(postgres_url: str) -> str:
     """The name of a migrated database, to be copied."""
     return await migrated_template(postgres_url)
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
 
 
 @pytest.fixture

@@ -2,12 +2,12 @@
 
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.artifacts.store import LocalStore
+from app.artifacts.store import Store
 from app.exports.history import violations
 from tests.leaks import leaks_at_rest
 
 
-async def check_history(sessions: async_sessionmaker[AsyncSession], store: LocalStore | None = None) -> None:
+async def check_history(sessions: async_sessionmaker[AsyncSession], store: Store | None = None) -> None:
     """No promise was broken, and no secret is readable at rest; with a store, its files are read too."""
     async with sessions() as session:
         broken = [violation async for violation in violations(session, store)]

@@ -49,6 +49,9 @@ STATUSES = {
     Code.LANE_DRAINING: 409,
     Code.ARTIFACT_EXPIRED: 410,
     Code.ARTIFACT_MISSING: 500,
+    Code.STORE_UNAVAILABLE: 503,
+    Code.PRECONDITION_FAILED: 412,
+    Code.RANGE_NOT_SATISFIABLE: 416,
     Code.CREDENTIAL_REFUSED: 422,
     Code.WORKSPACE_REFUSED: 422,
     Code.UPSTREAM_UNAVAILABLE: 503,
@@ -175,6 +178,8 @@ async def _problem_error(request: Request, error: ProblemError) -> Response:
     if error.problem.code in {Code.UNAUTHENTICATED, Code.SCOPE_MISSING}:
         sent = "Authorization" in request.headers
         headers["WWW-Authenticate"] = _challenge(error.problem, key_was_sent=sent)
+    if error.size is not None:
+        headers["Content-Range"] = f"bytes */{error.size}"
     return problem_response(
         error.problem, path=request.url.path, retry_after=error.retry_after, headers=headers
     )

@@ -15,7 +15,7 @@ from app.access.vault import Vault, open_vault
 from app.api.changes import Changes
 from app.api.looks import Looks
 from app.api.rate_limit import RequestRate
-from app.artifacts.store import LocalStore
+from app.artifacts.store import Store, open_store
 from app.asana.client import AsanaClient
 from app.clock import Clock, SystemClock
 from app.database.migrate import at_head
@@ -37,7 +37,7 @@ class Services:
     sessions: async_sessionmaker[AsyncSession]
     asana: AsanaClient
     vault: Vault
-    store: LocalStore
+    store: Store
     changes: Changes
     looks: Looks[ExportId, tuple[ExportView, Estimate | None]]
     rate: RequestRate
@@ -63,7 +63,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         async with database.sessions() as session:
             if await at_head(session):
                 await check_keys(session, vault)
-        store = LocalStore(settings.files_dir)
+        store = open_store(settings.files_url)
         asana = AsanaClient(http, settings.asana_url)
         clock = SystemClock()
         changes = Changes(database.listen_conninfo, clock)

@@ -9,7 +9,7 @@ from urllib.parse import urljoin
 
 import httpx
 
-from app.artifacts.store import LocalStore, Writer
+from app.artifacts.store import Store, Writer
 from app.artifacts.verify import Verified, Verifier
 from app.retry_after import retry_after
 
@@ -57,7 +57,7 @@ class DownloadPolicy:
 
 @asynccontextmanager
 async def fetched(
-    http: httpx.AsyncClient, url: str, store: LocalStore, key: str, policy: DownloadPolicy, verifier: Verifier
+    http: httpx.AsyncClient, url: str, store: Store, key: str, policy: DownloadPolicy, verifier: Verifier
 ) -> AsyncIterator[tuple[Writer, Verified]]:
     """The file at `url`, written for `key` at constant memory and verified; unless the caller publishes it,
     nothing of it remains.

@@ -10,6 +10,7 @@ from app.database.base import Base, BigInt, Json, one_of
 from app.ids import ArtifactId, RunId
 
 MEDIA_TYPE = "application/gzip"
+LINES_MEDIA_TYPE = "application/x-ndjson"
 
 
 class ArtifactState(StrEnum):

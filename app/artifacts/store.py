@@ -1,160 +1,260 @@
-"""Where files are kept. What is visible is whole: it appears at once, after it is safely on disk."""
+"""Where files are kept: a folder, or a bucket of S3, Google or Azure. What is visible is whole."""
 
 import asyncio
 import errno
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO
-from uuid import uuid4
+from typing import TYPE_CHECKING
+from urllib.parse import urlparse
+from urllib.request import url2pathname
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store, from_url
+
+if TYPE_CHECKING:
+    from obstore import GetOptions, GetResult
+    from obstore.store import ClientConfig, RetryConfig
 
 KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
+# A file is sent in parts, two at a time; S3 takes 10,000 of them, so that files may have 160 GB.
+PART_BYTES, PARTS_AT_ONCE = 16 << 20, 2
 READ_BYTES = 1 << 18
+# The silence after which a store is taken for dead.
+PATIENCE_SECONDS = 60.0
+# Its time-out is for a whole file, ours for each piece. An address by plain http can only be one that the
+# operator has given: those of the providers are https.
+CLIENT: "ClientConfig" = {
+    "allow_http": True,
+    "connect_timeout": timedelta(seconds=5),
+    "timeout": timedelta(days=1),
+}
+RETRIES: "RetryConfig" = {
+    "max_retries": 3,
+    "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=2), "base": 2},
+    "retry_timeout": timedelta(seconds=30),
+}
 FOLDER_MODE, FILE_MODE = 0o750, 0o640
+OS_ERROR = re.compile(r"\(os error (\d+)\)")
+# How S3's likenesses say it: as WebDAV does (RFC 4918), or by codes of Ceph and MinIO.
+NO_ROOM = re.compile(r"507 Insufficient Storage|QuotaExceeded|StorageFull")
 
 
 class StorageFull(Exception):
     """There is no room; nothing became visible."""
 
 
+class StoreFailed(Exception):
+    """The store did not do as asked, for now; it may be asked again."""
+
+
 class NotStored(Exception):
     """The store has no file of that key."""
 
 
-class LocalStore:
-    """Files below a folder, by key: a relative path of letters, digits, dots, dashes and underscores."""
+@dataclass(frozen=True)
+class Entry:
+    """What the store says of a file it has."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._partials = root / ".partial"
+    key: str
+    bytes: int
+    modified_at: datetime
+
+
+class Store:
+    """Files by key: a relative path of letters, digits, dots, dashes and underscores.
+
+    Several machines may use it at once. A file is written once and not changed again.
+    """
+
+    def __init__(self, objects: ObjectStore, root: str, folder: Path | None = None) -> None:
+        self.objects = objects
+        self.folder = folder
+        self._root = root.rstrip("/")
 
     @asynccontextmanager
     async def writer(self, key: str) -> AsyncIterator["Writer"]:
-        """A new file of that key; left without `publish`, nothing of it remains. Raises `StorageFull`."""
-        target = self._path(key)
-        partial = self._partials / uuid4().hex
-        with _storage_full():
-            file = await asyncio.to_thread(_create, partial)
-        try:
-            yield Writer(file, partial, target)
-        finally:
-            await asyncio.shield(asyncio.to_thread(_discard, file, partial))
+        """A new file of that key; left without `publish`, nothing of it remains.
 
-    async def open(self, key: str) -> "StoredFile":
-        """The file as it is now; reading it goes on even if it is deleted. Raises `NotStored`."""
+        Raises `StorageFull` or `StoreFailed`, as the writer itself does.
+        """
+        writer = Writer(self, _checked(key))
         try:
-            file = await asyncio.to_thread(self._path(key).open, "rb")
-        except FileNotFoundError:
-            raise NotStored(key) from None
-        return StoredFile(file, os.fstat(file.fileno()).st_size)
+            yield writer
+        finally:
+            await asyncio.shield(writer.discard())
+
+    async def size(self, key: str) -> int:
+        """Of the file as it is now, in bytes. Raises `NotStored` or `StoreFailed`."""
+        async with _asked():
+            return (await obstore.head_async(self.objects, _checked(key)))["size"]
+
+    async def open(self, key: str, start: int = 0, end: int | None = None) -> "StoredFile":
+        """The file as it is now, from byte `start` to before `end`; on a disk, reading it goes on even if it
+        is deleted. Raises `NotStored` or `StoreFailed`."""
+        wanted: GetOptions = (
+            {"range": {"offset": start} if end is None else (start, end)} if start or end else {}
+        )
+        async with _asked():
+            found = await obstore.get_async(self.objects, _checked(key), options=wanted)
+        return StoredFile(found)
 
     async def delete(self, key: str) -> None:
-        """Nothing happens where there is no such file."""
-        await asyncio.to_thread(self._path(key).unlink, missing_ok=True)
+        """Nothing happens where there is no such file. Raises `StoreFailed`."""
+        with suppress(NotStored):
+            async with _asked():
+                await obstore.delete_async(self.objects, _checked(key))
 
-    async def sweep(self, older_than: float) -> int:
-        """Remove what writers that were killed have left, so many seconds old; returns how many files."""
-        return await asyncio.to_thread(self._sweep, time.time() - older_than)
+    async def files(self) -> AsyncIterator[Entry]:
+        """Every file there is, in no order. Raises `StoreFailed`."""
+        pages = obstore.list(self.objects, chunk_size=1000)
+        while True:
+            async with _asked():
+                page = await anext(pages, None)
+            if page is None:
+                return
+            for found in page:
+                yield Entry(found["path"], found["size"], found["last_modified"])
 
-    def _sweep(self, before: float) -> int:
-        left = [path for path in self._partials.glob("*") if path.stat().st_mtime < before]
-        for path in left:
-            path.unlink(missing_ok=True)
-        return len(left)
+    async def signed_url(self, key: str, seconds: float) -> str | None:
+        """An address at which the file can be had for so long without a key; None where there is no such
+        thing, as for a folder. Raises `StoreFailed`."""
+        if not isinstance(self.objects, S3Store | GCSStore | AzureStore):
+            return None
+        async with _asked():
+            return await obstore.sign_async(self.objects, "GET", _checked(key), timedelta(seconds=seconds))
 
     def location(self, key: str) -> str:
-        """A URL that names the file to people and programs on this machine."""
-        return self._path(key).absolute().as_uri()
+        """A URL that names the file to people and programs that can reach the store."""
+        return f"{self._root}/{_checked(key)}"
 
-    def _path(self, key: str) -> Path:
-        if not KEY.fullmatch(key):
-            raise ValueError(f"not a key: {key!r}")
-        return self._root / key
+    async def sweep(self, older_than: float) -> int:
+        """Remove what writers that were killed have left, so many seconds old; returns how many files.
+
+        In a bucket such parts are invisible; a rule of the bucket has to remove them.
+        """
+        if self.folder is None:
+            return 0
+        return await asyncio.to_thread(_sweep, self.folder, time.time() - older_than)
 
 
 class Writer:
     """A file being written, invisible until published."""
 
-    def __init__(self, file: BinaryIO, partial: Path, target: Path) -> None:
-        self._file = file
-        self._partial = partial
-        self._target = target
+    def __init__(self, store: Store, path: str) -> None:
+        self._store = store
+        self._path = path
+        self._file = obstore.open_writer_async(
+            store.objects, path, buffer_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE
+        )
+        self._published = False
 
     async def write(self, piece: bytes) -> None:
-        """Add to the end. Raises `StorageFull`."""
-        with _storage_full():
-            await asyncio.to_thread(self._file.write, piece)
+        """Add to the end. Raises `StorageFull` or `StoreFailed`."""
+        async with _asked():
+            await self._file.write(piece)
 
     async def publish(self) -> None:
-        """Make the whole file visible, once it is on disk. Raises `StorageFull`."""
-        with _storage_full():
-            await asyncio.to_thread(self._publish)
+        """Make the whole file visible, and return once it is safe. Raises `StorageFull` or `StoreFailed`."""
+        async with _asked():
+            await self._file.close()
+            self._published = True
+        if self._store.folder:
+            await asyncio.to_thread(_settle, self._store.folder / self._path)
 
-    def _publish(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._target.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-        self._partial.replace(self._target)
-        # Names are data of the folder: without this a power cut may forget the file, or its folder.
-        for folder in (self._target.parent, self._target.parent.parent):
-            _sync(folder)
+    async def discard(self) -> None:
+        """Leave nothing of what was not published."""
+        if not self._published:
+            # It is told of a failure to give up by leaving it with one.
+            with suppress(StoreFailed, StorageFull):
+                async with _asked():
+                    await self._file.__aexit__(StoreFailed, StoreFailed(), None)
 
 
 class StoredFile:
-    """A file being read."""
+    """A file being read; `size` is that of the whole of it, whatever part was asked for."""
 
-    def __init__(self, file: BinaryIO, size: int) -> None:
-        self._file = file
-        self.size = size
+    def __init__(self, found: "GetResult") -> None:
+        self._found = found
+        self.size = found.meta["size"]
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The whole of it, once; the file is closed at the end."""
+        """Its bytes, once. Raises `StoreFailed`."""
+        pieces = self._found.stream(READ_BYTES)
+        while True:
+            async with _asked():
+                piece = await anext(pieces, None)
+            if piece is None:
+                return
+            yield bytes(piece)
+
+
+def open_store(url: str) -> Store:
+    """The store at `file:///folder`, `s3://bucket/prefix`, `gs://bucket/prefix` or `az://account/container`.
+
+    Where it is and who we are is taken from the environment by the names of each provider's own tools
+    (`AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, …, `GOOGLE_APPLICATION_CREDENTIALS`, `AZURE_STORAGE_…`), or
+    asked of the machine it runs on.
+    """
+    if url.startswith("file:"):
+        folder = Path(url2pathname(urlparse(url).path))
+        folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        return Store(LocalStore(folder), folder.as_uri(), folder)
+    return Store(from_url(url, client_options=CLIENT, retry_config=RETRIES), url)
+
+
+def _checked(key: str) -> str:
+    if not KEY.fullmatch(key):
+        raise ValueError(f"not a key: {key!r}")
+    return key
+
+
+def _sweep(folder: Path, before: float) -> int:
+    # Names that no key can have: what is being written is called as it will be, and a number.
+    left = [path for path in folder.rglob("*#*") if path.stat().st_mtime < before]
+    for path in left:
+        path.unlink(missing_ok=True)
+    return len(left)
+
+
+def _settle(file: Path) -> None:
+    """Have the file survive a power cut, and be nobody else's to read."""
+    file.chmod(FILE_MODE)
+    file.parent.chmod(FOLDER_MODE)
+    # Names are data of the folder: without this a power cut may forget the file, or its folder.
+    for path in (file, file.parent, file.parent.parent):
+        opened = os.open(path, os.O_RDONLY)
         try:
-            while piece := await asyncio.to_thread(self._file.read, READ_BYTES):
-                yield piece
+            os.fsync(opened)
         finally:
-            self.close()
-
-    def close(self) -> None:
-        """Let go of it without reading."""
-        self._file.close()
+            os.close(opened)
 
 
-def _sync(folder: Path) -> None:
-    opened = os.open(folder, os.O_RDONLY)
+@asynccontextmanager
+async def _asked() -> AsyncIterator[None]:
+    """Speak of the store's troubles in our words."""
     try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            yield
+    except FileNotFoundError as error:
+        raise NotStored(_first_line(error)) from None
+    except TimeoutError:
+        raise StoreFailed(f"no answer within {PATIENCE_SECONDS:.0f} seconds") from None
+    except (BaseError, OSError) as error:
+        raise (StorageFull if _is_full(error) else StoreFailed)(_first_line(error)) from None
 
 
-def _create(partial: Path) -> BinaryIO:
-    # Nothing for other accounts of the machine; a mode for `mkdir` does not reach the parents it makes.
-    partial.parent.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-    partial.parent.mkdir(mode=FOLDER_MODE, exist_ok=True)
-    # Buffered, for a raw file may write less than it was given.
-    return open(partial, "xb", opener=_for_us_alone)
+def _is_full(error: Exception) -> bool:
+    found = OS_ERROR.search(str(error))
+    number = int(found[1]) if found else getattr(error, "errno", None)
+    return number in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} or bool(NO_ROOM.search(str(error)))
 
 
-def _for_us_alone(path: str, flags: int) -> int:
-    return os.open(path, flags, FILE_MODE)
-
-
-def _discard(file: BinaryIO, partial: Path) -> None:
-    # What is still buffered need not fit any more: the file goes anyway.
-    with suppress(OSError):
-        file.close()
-    partial.unlink(missing_ok=True)
-
-
-@contextmanager
-def _storage_full() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-            raise StorageFull(str(error)) from error
-        raise
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

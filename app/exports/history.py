@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.models import Client, Scope
 from app.artifacts.models import Artifact, ArtifactState
-from app.artifacts.store import LocalStore, NotStored
+from app.artifacts.store import NotStored, Store, StoreFailed
 from app.events.log import Event, EventType
 from app.exports.models import Export, Status
 from app.exports.reading import ExportFilter, ExportView, export_views
@@ -48,7 +48,7 @@ class Violation:
     detail: str
 
 
-async def violations(session: AsyncSession, store: LocalStore | None = None) -> AsyncIterator[Violation]:
+async def violations(session: AsyncSession, store: Store | None = None) -> AsyncIterator[Violation]:
     """Go through everything that is kept, some at a time; with a store, its files are read too.
 
     The session has to be fresh: all is seen as of one moment, though the service goes on.
@@ -123,7 +123,7 @@ def _of_one_export(event: Event) -> bool:
     return bool(event.data.get("joined_run") or event.data.get("left_run"))
 
 
-async def _in_files(session: AsyncSession, store: LocalStore) -> AsyncIterator[Violation]:
+async def _in_files(session: AsyncSession, store: Store) -> AsyncIterator[Violation]:
     without = select(Export.id).outerjoin(Artifact, Artifact.run == Export.run)
     for export in await session.scalars(
         without.where(Export.status == Status.SUCCEEDED, Artifact.id.is_(None))
@@ -135,10 +135,10 @@ async def _in_files(session: AsyncSession, store: LocalStore) -> AsyncIterator[V
             yield Violation(Promise.FILE, artifact.id, fault)
 
 
-async def _fault_of(artifact: Artifact, store: LocalStore) -> str | None:
+async def _fault_of(artifact: Artifact, store: Store) -> str | None:
     try:
         file = await store.open(artifact.key)
-    except (NotStored, OSError) as error:
+    except (NotStored, StoreFailed) as error:
         return f"{artifact.key} cannot be read: {type(error).__name__}"
     digest = hashlib.sha256()
     async for piece in file.chunks():

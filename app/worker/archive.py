@@ -6,7 +6,7 @@ import structlog
 
 from app.artifacts.fetch import DownloadPolicy, Gone, Interrupted, UrlExpired, UrlNotAllowed, fetched
 from app.artifacts.models import MEDIA_TYPE, Artifact, ArtifactState
-from app.artifacts.store import StorageFull, Writer
+from app.artifacts.store import StorageFull, StoreFailed, Writer
 from app.artifacts.verify import Corrupt, Limits, TooLarge, Verified, Verifier
 from app.asana.errors import (
     AsanaError,
@@ -134,7 +134,7 @@ class Archiving:
                 failure = _too_often_damaged(ctx, error, damaged)
             except HOPELESS_ERRORS as error:
                 failure = Problem(HOPELESS[type(error)], f"The file of job {run.asana_job}: {error}")
-            except (Interrupted, UrlExpired, StorageFull, AsanaError) as error:
+            except (Interrupted, UrlExpired, StorageFull, StoreFailed, AsanaError) as error:
                 log.warning("archive.waits", run=run.id, error=f"{type(error).__name__}: {error}")
                 failure = await _waited_too_long(ctx, run, error, waited)
                 reason = _reason(error)

@@ -5,7 +5,7 @@ from random import Random
 
 import httpx
 
-from app.artifacts.store import LocalStore
+from app.artifacts.store import Store
 from app.clock import Clock
 from app.settings import Settings
 from app.worker.backoff import Backoff
@@ -29,5 +29,5 @@ class Context:
     write: Transactions
     upstream: Upstream
     downloads: httpx.AsyncClient
-    store: LocalStore
+    store: Store
     lease: Lease

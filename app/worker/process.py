@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.credentials import check_keys
 from app.access.vault import open_vault
-from app.artifacts.store import LocalStore
+from app.artifacts.store import StoreFailed, open_store
 from app.asana.client import AsanaClient
 from app.clock import Clock, SystemClock, woken_within
 from app.database.session import Database
@@ -64,7 +64,7 @@ async def worker_context(settings: Settings, database: Database, clock: Clock) -
             write=write,
             upstream=Upstream(asana, write, open_vault(settings), clock, settings.asana_calls_per_minute),
             downloads=downloads,
-            store=LocalStore(settings.files_dir),
+            store=open_store(settings.files_url),
             lease=Lease(clock, new_worker_id(), settings.lease_seconds),
         )
 
@@ -264,7 +264,7 @@ class WorkerProcess:
             await self._ctx.clock.sleep(seconds * self._ctx.random.uniform(0.5, 1.0))
             try:
                 await duty(self._ctx)
-            except (*UNAVAILABLE, OSError) as error:
+            except (*UNAVAILABLE, StoreFailed) as error:
                 log.warning("worker.duty_failed", duty=duty.__name__, error=first_line(error))
 
     async def _leave(self, duties: Iterable[asyncio.Task[None]], beating: asyncio.Task[None]) -> None:

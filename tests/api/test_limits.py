@@ -1,6 +1,8 @@
 """Quotas and load: refused before accepting, told in every answer; and nobody waits for the slow."""
 
 import asyncio
+import gzip
+import hashlib
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -34,10 +36,13 @@ async def asked(caller: httpx.AsyncClient, **more: Any) -> httpx.Response:
 async def succeeded(api: Api, export_id: str, content: bytes) -> str:
     """The export with a file; returns the artifact."""
     await brought_to(api, export_id, Status.RUNNING, Status.ARCHIVING)
+    unpacked = gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
     async with api.sessions.begin() as session:
         run = await locked_run(session, (await session.get_one(Export, export_id)).run)
         artifact = an_artifact(HeldArchive(run.id, new_worker_id(), 1))
         artifact.bytes = BigInt(len(content))
+        artifact.sha256 = hashlib.sha256(content).hexdigest()
+        artifact.uncompressed_bytes = BigInt(len(unpacked))
         session.add(artifact)
         run.submitted_at = run.slot_freed_at = datetime.now(UTC)
         await change(session, run, Status.SUCCEEDED, actor="worker")

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from app.artifacts.fetch import DownloadPolicy, Gone, Interrupted, UrlExpired, UrlNotAllowed, fetched
-from app.artifacts.store import LocalStore
+from app.artifacts.store import open_store
 from app.artifacts.verify import Corrupt, Limits, Verified, Verifier
 from tests.servers import Handler, Request, always, answer, serving
 
@@ -27,7 +27,7 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
 
 async def kept(http: httpx.AsyncClient, folder: Path, handler: Handler) -> Verified:
     async with serving(handler) as server:
-        store, verifier = LocalStore(folder), Verifier(LIMITS)
+        store, verifier = open_store(folder.as_uri()), Verifier(LIMITS)
         async with fetched(http, f"{server.url}/f?sig=x", store, "a", LOCAL, verifier) as (writer, verified):
             await writer.publish()
             return verified

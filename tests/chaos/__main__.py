@@ -24,7 +24,7 @@ import structlog
 from sqlalchemy import func, select, text
 
 from app.access.vault import open_vault
-from app.artifacts.store import LocalStore
+from app.artifacts.store import open_store
 from app.database.session import open_database
 from app.exports.history import violations
 from app.exports.models import Export, Run, Status
@@ -204,7 +204,7 @@ async def broken(load: Load, storm: Storm) -> AsyncIterator[str]:
     """Each promise that was not kept."""
     service = storm.service
     async with service.sessions() as session:
-        async for violation in violations(session, LocalStore(service.settings.files_dir)):
+        async for violation in violations(session, open_store(service.settings.files_url)):
             yield str(violation)
     async with service.sessions() as session:
         kept = set(await session.scalars(select(Export.id)))

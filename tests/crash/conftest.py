@@ -14,7 +14,7 @@ from sqlalchemy import func, select, text
 
 from app.access.vault import open_vault
 from app.artifacts.models import Artifact
-from app.artifacts.store import LocalStore
+from app.artifacts.store import open_store
 from app.database.session import open_database
 from app.events.log import Event
 from app.exports.accept import Rules, Submission, accept
@@ -29,6 +29,7 @@ from tests.conftest import a_secret_key
 from tests.crash.victim import Death, Mortal, be_ready_to_fork
 from tests.history import check_history
 from tests.postgres import copied_database
+from tests.stores import folder_of
 from tests.system.conftest import Service
 from tests.system.exports import assert_verified
 
@@ -128,7 +129,7 @@ class World(Service):
 
     async def orphaned_files(self) -> set[str]:
         """Files that no artifact names."""
-        folder = self.settings.files_dir
+        folder = folder_of(self.settings)
         kept = {path.relative_to(folder).as_posix() for path in folder.glob("[0-9]*/*")}
         async with self.sessions() as session:
             return kept - set(await session.scalars(select(Artifact.key)))
@@ -172,7 +173,7 @@ class Worlds:
                             settings, database.sessions, self.sandbox, {gid: tenant}, self.folder, stack,
                             gid=gid, env_of_all=env, duties=duties,
                         )  # fmt: skip
-                    await check_history(database.sessions, LocalStore(settings.files_dir))
+                    await check_history(database.sessions, open_store(settings.files_url))
 
 
 @pytest.fixture

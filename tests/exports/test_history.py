@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.access.vault import Vault
-from app.artifacts.store import LocalStore
+from app.artifacts.store import Store, open_store
 from app.database.base import BigInt
 from app.exports.cancel import cancel
 from app.exports.history import Promise, Violation, violations
@@ -23,12 +23,12 @@ CONTENT = b"as it was verified"
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    return LocalStore(tmp_path)
+def store(tmp_path: Path) -> Store:
+    return open_store(tmp_path.as_uri())
 
 
 @pytest.fixture
-async def done(sessions: Sessions, vault: Vault, store: LocalStore) -> Export:
+async def done(sessions: Sessions, vault: Vault, store: Store) -> Export:
     """An export that has succeeded, after one that was canceled and before one that waits."""
     async with sessions.begin() as session:
         tenant = await a_tenant(session, vault)
@@ -50,7 +50,7 @@ async def done(sessions: Sessions, vault: Vault, store: LocalStore) -> Export:
     return export
 
 
-async def found(sessions: Sessions, store: LocalStore | None = None) -> list[Violation]:
+async def found(sessions: Sessions, store: Store | None = None) -> list[Violation]:
     async with sessions() as session:
         return [violation async for violation in violations(session, store)]
 
@@ -62,13 +62,13 @@ async def plant(sessions: Sessions, sql: str, **values: Any) -> None:
 
 
 async def test_a_history_as_it_should_be_has_no_violation(
-    sessions: Sessions, done: Export, store: LocalStore
+    sessions: Sessions, done: Export, store: Store
 ) -> None:
     assert await found(sessions, store) == []
 
 
 async def test_canceling_what_is_only_tried_is_no_violation(
-    sessions: Sessions, vault: Vault, store: LocalStore
+    sessions: Sessions, vault: Vault, store: Store
 ) -> None:
     """Asana refuses the run again and again, which its callers are not told; meanwhile one cancels."""
     async with sessions.begin() as session:
@@ -116,7 +116,7 @@ PLANTED = {
 
 @pytest.mark.parametrize("planted", PLANTED)
 async def test_a_planted_violation_is_found(
-    sessions: Sessions, done: Export, store: LocalStore, planted: str
+    sessions: Sessions, done: Export, store: Store, planted: str
 ) -> None:
     promise, sql = PLANTED[planted]
     await plant(sessions, sql, **({"export": done.id} if ":export" in sql else {}))

@@ -18,6 +18,7 @@ from app.sandbox.faults import Call, FaultKind
 from app.sandbox.journal import JournalEntry
 from tests.builders import another_credential
 from tests.processes import until
+from tests.stores import folder_of
 from tests.system.conftest import WORKSPACES, Service
 from tests.system.exports import assert_verified, posts, replace_its_token, resource
 
@@ -211,7 +212,7 @@ async def test_21_cancel_races_success(service: Service) -> None:
     assert len(kept) == sum(export.status is Status.SUCCEEDED for export in ended)
 
     async def only_those() -> bool | None:
-        files = service.settings.files_dir
+        files = folder_of(service.settings)
         found = {str(path.relative_to(files)) for path in files.rglob("*") if path.is_file()}
         return found == kept or None
 

@@ -12,6 +12,7 @@ from app.exports.models import Export, Status
 from app.lanes.models import WaitReason
 from app.sandbox.faults import Call, FaultKind
 from tests.servers import Request, serving
+from tests.stores import folder_of
 from tests.system.conftest import Service
 from tests.system.exports import artifact_of, assert_verified, posts, resource
 
@@ -19,7 +20,7 @@ MIB = 1 << 20
 
 
 def files(service: Service) -> list[str]:
-    return [path.name for path in service.settings.files_dir.rglob("*") if path.is_file()]
+    return [path.name for path in folder_of(service.settings).rglob("*") if path.is_file()]
 
 
 def code(export: Export) -> str:

@@ -25,7 +25,7 @@ from app.access.clients import (
 from app.access.credentials import register_workspace, replace_token
 from app.access.models import Credential, CredentialState, Priority, Scope, Workspace
 from app.access.vault import Vault, open_vault
-from app.artifacts.store import LocalStore
+from app.artifacts.store import Store, open_store
 from app.asana.client import AsanaClient
 from app.database.base import Base
 from app.database.session import Database, open_database
@@ -134,8 +134,8 @@ class World:
         return open_vault(self.settings)
 
     @property
-    def store(self) -> LocalStore:
-        return LocalStore(self.settings.files_dir)
+    def store(self) -> Store:
+        return open_store(self.settings.files_url)
 
     @property
     def asana(self) -> AsanaClient:

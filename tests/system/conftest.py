@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.access.vault import open_vault
-from app.artifacts.store import LocalStore
+from app.artifacts.store import open_store
 from app.database.session import open_database
 from app.events.log import Event
 from app.exports.accept import Rules, Submission, accept
@@ -133,4 +133,4 @@ async def service(sandbox: SandboxControl, database_url: str, tmp_path: Path) ->
             yield Service(
                 settings, database.sessions, sandbox, {WORKSPACES[0]: first, **others}, tmp_path, stack
             )
-        await check_history(database.sessions, LocalStore(settings.files_dir))
+        await check_history(database.sessions, open_store(settings.files_url))

@@ -13,6 +13,7 @@ from app.lanes.models import Lane, WaitReason
 from app.sandbox.faults import Call, FaultKind
 from tests.locks import until_somebody_waits
 from tests.processes import until
+from tests.stores import folder_of
 from tests.system.conftest import WORKSPACES, Service
 from tests.system.exports import PARENTS, TYPES, assert_verified, graph, posts, replace_its_token, resource
 
@@ -239,7 +240,7 @@ async def test_a_fetch_nobody_wants_any_more_is_stopped_at_once(service: Service
         await cancel(session, export.id, actor="test", request_id=None)
 
     async def nothing_left() -> bool | None:
-        return not any(path.is_file() for path in service.settings.files_dir.rglob("*")) or None
+        return not any(path.is_file() for path in folder_of(service.settings).rglob("*")) or None
 
     await until(nothing_left, 10, lambda: "the partial file to be gone")
 
@@ -256,7 +257,7 @@ async def test_a_cancel_while_the_file_is_recorded_leaves_no_file(service: Servi
     await service.finished(export)
 
     async def nothing_left() -> bool | None:
-        return not any(path.is_file() for path in service.settings.files_dir.rglob("*")) or None
+        return not any(path.is_file() for path in folder_of(service.settings).rglob("*")) or None
 
     await until(nothing_left, 10, lambda: "the file to be gone")
 

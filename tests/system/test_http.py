@@ -18,6 +18,7 @@ from app.access.models import Scope
 from app.artifacts.models import Artifact
 from app.events.log import Cause
 from tests.processes import until
+from tests.stores import folder_of
 from tests.system.conftest import Service
 
 Json = dict[str, Any]
@@ -133,7 +134,7 @@ async def test_a_canceled_export_leaves_no_file(service: Service, tool: httpx.As
     assert (await ended(tool, sent.headers["Location"]))["status"] == "canceled"
     following = await exported(tool)
     assert following["status"] == "succeeded"
-    files = [path for path in service.settings.files_dir.rglob("*") if path.is_file()]
+    files = [path for path in folder_of(service.settings).rglob("*") if path.is_file()]
     assert files == [file_of(following["artifact"])]
 
 

@@ -21,6 +21,7 @@ from app.worker.submit import submit
 from tests.builders import Tenant, an_export
 from tests.locks import until_somebody_waits
 from tests.processes import until
+from tests.stores import folder_of
 from tests.worker.conftest import begun
 
 Sessions = async_sessionmaker[AsyncSession]
@@ -82,7 +83,7 @@ def started(ctx: Context, archive: HeldArchive) -> asyncio.Task[None]:
 
 
 def files(ctx: Context) -> list[Path]:
-    return [path for path in ctx.settings.files_dir.glob("1001/*") if path.is_file()]
+    return [path for path in folder_of(ctx.settings).glob("1001/*") if path.is_file()]
 
 
 async def run_of(sessions: Sessions, archive: HeldArchive) -> Run:

@@ -117,12 +117,24 @@ GUARDS = (
         "what was not published is thrown away",
         "a disk that fills with halves of files",
         f"{ON_STORE}::test_an_error_on_the_way_leaves_nothing",
-        Edit(STORE, "    partial.unlink(missing_ok=True)\n", ""),
+        Edit(STORE, "await asyncio.shield(writer.discard())", "pass"),
     ),
     Guard(
         "a full disk is told from other errors",
         "an export that fails for want of room, instead of waiting for it",
         f"{ON_STORE}::test_a_full_disk_leaves_nothing",
-        Edit(STORE, "if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:", "if False:"),
+        Edit(STORE, "(StorageFull if _is_full(error) else StoreFailed)", "StoreFailed"),
+    ),
+    Guard(
+        "a part is of the file it was begun with",
+        "a download put together of two files",
+        "tests/api/test_conditions.py::test_a_part_of_another_file_is_not_wanted",
+        Edit("app/api/conditions.py", 'or not self._is_of_this(headers.get("If-Range"))', ""),
+    ),
+    Guard(
+        "a stored file is forced to the disk",
+        "a record of a file that a power cut has taken",
+        f"{ON_STORE}::test_a_file_is_on_disk_before_it_counts",
+        Edit(STORE, "            os.fsync(opened)\n", "            pass\n"),
     ),
 )
