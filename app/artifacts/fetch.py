@@ -1,8 +1,10 @@
 """Fetching a file from where Asana put it: the address checked, the content verified, then kept."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import re
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from urllib.parse import urljoin
@@ -14,6 +16,10 @@ from app.artifacts.verify import Verified, Verifier
 from app.retry_after import retry_after
 
 BATCH = 1 << 20
+# So much is asked for at a time, and lost when a connection breaks.
+SEGMENT, AT_ONCE = 8 << 20, 4
+MOST_TRIES = 4
+CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})", re.ASCII)
 MOST_REDIRECTS = 3
 
 
@@ -37,6 +43,10 @@ class Interrupted(Exception):
         self.retry_after = retry_after
 
 
+class Changed(Interrupted):
+    """The file has become another one while it was fetched; it is to be fetched from the beginning."""
+
+
 @dataclass(frozen=True)
 class DownloadPolicy:
     """Where files may be fetched from: hosts (`*.` for any subdomain), and whether by plain http too."""
@@ -55,41 +65,149 @@ class DownloadPolicy:
             raise UrlNotAllowed(f"host {url.host!r} is not allowed")
 
 
+@dataclass(frozen=True)
+class Version:
+    """What tells one state of a file from another; its size in bytes."""
+
+    etag: str | None
+    size: int
+
+    @classmethod
+    def of(cls, response: httpx.Response) -> "Version":
+        """What an answer with a part says. Raises `Interrupted` for one that does not tell the size."""
+        found = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        if not found:
+            raise Interrupted("the file's server does not tell which part it sends")
+        etag = response.headers.get("ETag")
+        return cls(etag if etag and not etag.startswith("W/") else None, int(found[2]))
+
+
+class Download:
+    """A file to be fetched by ranges, several at a time, or in one go from a server that knows none.
+
+    `address` gives its URL, anew when that has expired; `pause` waits before the next try of so many. Memory
+    is bounded by the segments under way.
+    """
+
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        policy: DownloadPolicy,
+        address: Callable[[], Awaitable[str]],
+        pause: Callable[[int], Awaitable[None]],
+    ) -> None:
+        self._http = http
+        self._policy = policy
+        self._address = address
+        self._pause = pause
+        self._url = ""
+        self._renewing = asyncio.Lock()
+
+    async def content(self) -> AsyncGenerator[bytes]:
+        """Its bytes in order. What is cut is asked for again; a file that is not the same any more is not
+        put together. Raises `UrlNotAllowed`, `UrlExpired`, `Gone`, `Interrupted`, or what `address` raises.
+        """
+        self._url = await self._address()
+        async with self._answer(0) as response:
+            if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+                # An empty file has no first byte.
+                return
+            if response.status_code != httpx.codes.PARTIAL_CONTENT:
+                async for batch in response.aiter_raw(BATCH):
+                    yield batch
+                return
+            version = Version.of(response)
+            yield await _body(response, 0, version)
+        ahead = deque[asyncio.Task[bytes]]()
+        try:
+            for start in range(SEGMENT, version.size, SEGMENT):
+                ahead.append(asyncio.create_task(self._segment(start, version), name=f"segment {start}"))
+                if len(ahead) == AT_ONCE:
+                    yield await ahead.popleft()
+            while ahead:
+                yield await ahead.popleft()
+        finally:
+            for task in ahead:
+                task.cancel()
+            await asyncio.gather(*ahead, return_exceptions=True)
+
+    async def _segment(self, start: int, version: Version) -> bytes:
+        """Some bytes of the file, asked for a few times."""
+        tries = 0
+        while True:
+            url = self._url
+            try:
+                async with self._answer(start, version) as response:
+                    return await _body(response, start, version)
+            except Changed:
+                raise
+            except (httpx.HTTPError, Interrupted, UrlExpired) as error:
+                tries += 1
+                if tries == MOST_TRIES:
+                    raise
+                if isinstance(error, UrlExpired):
+                    await self._renew(url)
+            await self._pause(tries - 1)
+
+    async def _renew(self, expired: str) -> None:
+        async with self._renewing:
+            # Several segments may have met it.
+            if self._url == expired:
+                self._url = await self._address()
+
+    @asynccontextmanager
+    async def _answer(self, start: int, version: Version | None = None) -> AsyncIterator[httpx.Response]:
+        """To the request for a segment; redirects are followed by hand, each checked like the first."""
+        address = _parsed(self._url)
+        headers = {"Accept-Encoding": "identity", "Range": f"bytes={start}-{start + SEGMENT - 1}"}
+        if version and version.etag:
+            headers["If-Range"] = version.etag
+        for _ in range(MOST_REDIRECTS + 1):
+            self._policy.check(address)
+            async with self._http.stream("GET", address, headers=headers, follow_redirects=False) as response:
+                if not response.has_redirect_location:
+                    _check_status(response)
+                    yield response
+                    return
+                address = _parsed(urljoin(str(address), response.headers["Location"]))
+        raise Interrupted("too many redirects")
+
+
 @asynccontextmanager
 async def fetched(
-    http: httpx.AsyncClient, url: str, store: Store, key: str, policy: DownloadPolicy, verifier: Verifier
+    download: Download, store: Store, key: str, verifier: Verifier
 ) -> AsyncIterator[tuple[Writer, Verified]]:
-    """The file at `url`, written for `key` at constant memory and verified; unless the caller publishes it,
-    nothing of it remains.
+    """The file, written for `key` at constant memory and verified; unless the caller publishes it, nothing of
+    it remains.
 
-    One try. Raises `UrlNotAllowed`, `UrlExpired`, `Gone`, `Interrupted`, `Corrupt`, `TooLarge` or
-    `StorageFull`.
+    Raises what `Download.content` raises, `Corrupt`, `TooLarge`, `StorageFull` or `StoreFailed`.
     """
     async with store.writer(key) as writer:
         try:
-            async for batch in _content(http, url, policy):
-                await asyncio.gather(asyncio.to_thread(verifier.feed, batch), writer.write(batch))
+            async with aclosing(download.content()) as content:
+                async for batch in content:
+                    await asyncio.gather(asyncio.to_thread(verifier.feed, batch), writer.write(batch))
         except httpx.HTTPError as error:
             raise Interrupted(f"the transfer broke off: {type(error).__name__} {error}".strip()) from None
         yield writer, await asyncio.to_thread(verifier.finish)
 
 
-async def _content(http: httpx.AsyncClient, url: str, policy: DownloadPolicy) -> AsyncIterator[bytes]:
-    """The body at the address, in batches; redirects are followed by hand, each checked like the first."""
-    address = _parsed(url)
-    for _ in range(MOST_REDIRECTS + 1):
-        policy.check(address)
-        async with http.stream(
-            "GET", address, headers={"Accept-Encoding": "identity"}, follow_redirects=False
-        ) as response:
-            if response.has_redirect_location:
-                address = _parsed(urljoin(str(address), response.headers["Location"]))
-                continue
-            _check_status(response)
-            async for batch in response.aiter_raw(BATCH):
-                yield batch
-            return
-    raise Interrupted("too many redirects")
+async def _body(response: httpx.Response, start: int, version: Version) -> bytes:
+    """The whole segment from `start` on. Raises `Changed` or `Interrupted`."""
+    if response.status_code != httpx.codes.PARTIAL_CONTENT or Version.of(response) != version:
+        raise Changed("the file is not the one that was begun with")
+    found = CONTENT_RANGE.fullmatch(response.headers["Content-Range"])
+    length = min(SEGMENT, version.size - start)
+    if not found or int(found[1]) != start:
+        raise Interrupted("the file's server sends another part than it was asked for")
+    body = bytearray()
+    async for batch in response.aiter_raw(BATCH):
+        body += batch
+        if len(body) > length:
+            break
+    if len(body) != length:
+        raise Interrupted(f"the file's server sends {len(body)} bytes instead of {length}")
+    return bytes(body)
 
 
 def _parsed(url: str) -> httpx.URL:
@@ -101,7 +219,7 @@ def _parsed(url: str) -> httpx.URL:
 
 def _check_status(response: httpx.Response) -> None:
     match response.status_code:
-        case 200:
+        case 200 | 206 | 416:
             return
         case 400 | 401 | 403:
             # What object stores answer to an address past its time.

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
 KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
-# A file is sent in parts, two at a time; S3 takes 10,000 of them, so that files may have 160 GB.
-PART_BYTES, PARTS_AT_ONCE = 16 << 20, 2
+# A file is sent in parts, two at a time; S3 takes 10,000 of them, so that files may have 80 GB.
+PART_BYTES, PARTS_AT_ONCE = 8 << 20, 2
 READ_BYTES = 1 << 18
 # The silence after which a store is taken for dead.
 PATIENCE_SECONDS = 60.0

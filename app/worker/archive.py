@@ -4,7 +4,15 @@ import asyncio
 
 import structlog
 
-from app.artifacts.fetch import DownloadPolicy, Gone, Interrupted, UrlExpired, UrlNotAllowed, fetched
+from app.artifacts.fetch import (
+    Download,
+    DownloadPolicy,
+    Gone,
+    Interrupted,
+    UrlExpired,
+    UrlNotAllowed,
+    fetched,
+)
 from app.artifacts.models import MEDIA_TYPE, Artifact, ArtifactState
 from app.artifacts.store import StorageFull, StoreFailed, Writer
 from app.artifacts.verify import Corrupt, Limits, TooLarge, Verified, Verifier
@@ -163,19 +171,26 @@ def _reason(error: Exception) -> WaitReason:
 
 
 async def _fetch_and_keep(ctx: Context, archive: HeldArchive, run: Run, waited: float) -> None:
-    """One try at the file, from a fresh address."""
+    """One try at the file, from fresh addresses."""
     settings = ctx.settings
-    job = await ctx.upstream.job(run)
-    url = job.export.download_url if job.export else None
-    if url is None and waited > settings.url_wait_seconds:
-        raise Gone("Asana reports success but offers no address for it")
-    if url is None:
-        raise Interrupted("no address yet")
-    key = f"{run.workspace}/{run.id}-{archive.fence}.jsonl.gz"
+
+    async def address() -> str:
+        job = await ctx.upstream.job(run)
+        url = job.export.download_url if job.export else None
+        if url is None and waited > settings.url_wait_seconds:
+            raise Gone("Asana reports success but offers no address for it")
+        if url is None:
+            raise Interrupted("no address yet")
+        return url
+
+    async def pause(tries: int) -> None:
+        await ctx.clock.sleep(ctx.backoff(tries))
+
     policy = DownloadPolicy(settings.download_hosts, settings.download_allow_http)
-    limits = Limits(settings.max_line_bytes, settings.max_uncompressed_bytes)
-    verifier = Verifier(limits, _only_type(run))
-    async with fetched(ctx.downloads, url, ctx.store, key, policy, verifier) as (writer, verified):
+    download = Download(ctx.downloads, policy, address, pause)
+    key = f"{run.workspace}/{run.id}-{archive.fence}.jsonl.gz"
+    verifier = Verifier(Limits(settings.max_line_bytes, settings.max_uncompressed_bytes), _only_type(run))
+    async with fetched(download, ctx.store, key, verifier) as (writer, verified):
         await uninterrupted(_keep(ctx, archive, _artifact(ctx, run, key, verified), writer))
 
 

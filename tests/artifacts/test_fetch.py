@@ -3,13 +3,26 @@
 import asyncio
 import gzip
 import tracemalloc
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 import pytest
 
-from app.artifacts.fetch import DownloadPolicy, Gone, Interrupted, UrlExpired, UrlNotAllowed, fetched
+from app.artifacts.fetch import (
+    MOST_TRIES,
+    SEGMENT,
+    Changed,
+    Download,
+    DownloadPolicy,
+    Gone,
+    Interrupted,
+    UrlExpired,
+    UrlNotAllowed,
+    fetched,
+)
 from app.artifacts.store import open_store
 from app.artifacts.verify import Corrupt, Limits, Verified, Verifier
 from tests.servers import Handler, Request, always, answer, serving
@@ -27,10 +40,23 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
 
 async def kept(http: httpx.AsyncClient, folder: Path, handler: Handler) -> Verified:
     async with serving(handler) as server:
-        store, verifier = open_store(folder.as_uri()), Verifier(LIMITS)
-        async with fetched(http, f"{server.url}/f?sig=x", store, "a", LOCAL, verifier) as (writer, verified):
-            await writer.publish()
-            return verified
+        return await kept_from(http, folder, server.url)
+
+
+async def kept_from(http: httpx.AsyncClient, folder: Path, *urls: str) -> Verified:
+    """From the first of these servers; each next one is where a fresh address leads."""
+    left = iter(urls)
+
+    async def address() -> str:
+        return f"{next(left)}/f?sig=x"
+
+    async def pause(_: int) -> None:
+        pass
+
+    store, verifier = open_store(folder.as_uri()), Verifier(LIMITS)
+    async with fetched(Download(http, LOCAL, address, pause), store, "a", verifier) as (writer, verified):
+        await writer.publish()
+        return verified
 
 
 def visible(folder: Path) -> list[Path]:
@@ -119,6 +145,110 @@ def test_these_addresses_are_not(url: str) -> None:
         AMAZON.check(httpx.URL(url))
 
 
+LARGE = gzip.compress(b'{"notes":"%s"}\n' * 30_000 % ((b"x" * 900,) * 30_000), 0)
+STARTS = [*range(0, len(LARGE), SEGMENT)]
+
+
+@dataclass
+class RangeServer:
+    """Sends parts of a file, as stores do; `deviate` may answer otherwise, by the first byte wanted."""
+
+    content: bytes = LARGE
+    etag: str = '"a"'
+    deviate: Callable[[int, int], bytes | None] = lambda start, times: None
+    asked: Counter[int] = field(default_factory=Counter)
+    at_once: int = 0
+    most_at_once: int = 0
+
+    async def __call__(self, request: Request, writer: asyncio.StreamWriter) -> None:
+        start, end = map(int, request.headers["range"].removeprefix("bytes=").split("-"))
+        self.asked[start] += 1
+        self.at_once += 1
+        self.most_at_once = max(self.at_once, self.most_at_once)
+        await asyncio.sleep(0)
+        writer.write(self.deviate(start, self.asked[start]) or self.part(request, start, end + 1))
+        await writer.drain()
+        self.at_once -= 1
+
+    def part(self, request: Request, start: int, end: int) -> bytes:
+        if request.headers.get("if-range", self.etag) != self.etag:
+            return answer(200, self.content, ETag=self.etag)
+        body = self.content[start:end]
+        where = f"bytes {start}-{start + len(body) - 1}/{len(self.content)}"
+        return answer(206, body, ETag=self.etag, Content_Range=where)
+
+
+async def test_a_large_file_is_fetched_by_several_parts_at_once(
+    http: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    server = RangeServer()
+    found = await kept(http, tmp_path, server)
+    assert (found.lines, found.bytes) == (30_000, len(LARGE))
+    assert [path.read_bytes() for path in visible(tmp_path)] == [LARGE]
+    assert server.asked == Counter(STARTS)
+    assert len(STARTS) > 3
+    assert server.most_at_once > 1
+
+
+@pytest.mark.parametrize(
+    "trouble", [answer(206, b"x" * 100, length=SEGMENT), answer(500), answer(503, Retry_After="1"), b""]
+)
+async def test_only_the_part_that_was_cut_is_fetched_again(
+    http: httpx.AsyncClient, tmp_path: Path, trouble: bytes
+) -> None:
+    def cut(start: int, times: int) -> bytes | None:
+        return (trouble or b"HTTP/1.1") if start == STARTS[2] and times < MOST_TRIES else None
+
+    server = RangeServer(deviate=cut)
+    assert (await kept(http, tmp_path, server)).lines == 30_000
+    assert server.asked == Counter(STARTS) + Counter({STARTS[2]: MOST_TRIES - 1})
+
+
+async def test_an_address_that_expires_on_the_way_is_renewed_once(
+    http: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    old = RangeServer(deviate=lambda start, _: answer(403) if start else None)
+    fresh = RangeServer()
+    async with serving(old) as first, serving(fresh) as second:
+        assert (await kept_from(http, tmp_path, first.url, second.url)).lines == 30_000
+    assert fresh.asked == Counter(STARTS[1:])
+
+
+@pytest.mark.parametrize(
+    "other", [RangeServer(etag='"b"'), RangeServer(LARGE + FILE), RangeServer(LARGE + FILE, etag='W/"a"')]
+)
+async def test_parts_of_two_files_are_not_put_together(
+    http: httpx.AsyncClient, tmp_path: Path, other: RangeServer
+) -> None:
+    old = RangeServer(etag=other.etag if other.etag.startswith("W/") else '"a"')
+    old.deviate = lambda start, _: answer(403) if start else None
+    async with serving(old) as first, serving(other) as second:
+        with pytest.raises(Changed):
+            await kept_from(http, tmp_path, first.url, second.url)
+    assert visible(tmp_path) == []
+
+
+async def test_a_segment_of_another_place_is_not_taken(http: httpx.AsyncClient, tmp_path: Path) -> None:
+    server = RangeServer()
+
+    def shifted(start: int, _: int) -> bytes | None:
+        if start != STARTS[1]:
+            return None
+        body = LARGE[start + 1 : start + 1 + SEGMENT]
+        where = f"bytes {start + 1}-{start + SEGMENT}/{len(LARGE)}"
+        return answer(206, body, ETag=server.etag, Content_Range=where)
+
+    server.deviate = shifted
+    with pytest.raises(Interrupted, match="another part"):
+        await kept(http, tmp_path, server)
+    assert server.asked[STARTS[1]] == MOST_TRIES
+
+
+async def test_a_file_without_a_byte_is_corrupt(http: httpx.AsyncClient, tmp_path: Path) -> None:
+    with pytest.raises(Corrupt, match="empty"):
+        await kept(http, tmp_path, always(answer(416, Content_Range="bytes */0")))
+
+
 async def test_memory_does_not_grow_with_the_file(http: httpx.AsyncClient, tmp_path: Path) -> None:
     member = gzip.compress(b'{"resource_type":"task","notes":"' + b"x" * 900 + b'"}\n' * 1, 0) * 500
 
@@ -134,3 +264,16 @@ async def test_memory_does_not_grow_with_the_file(http: httpx.AsyncClient, tmp_p
     tracemalloc.stop()
     assert found.bytes == len(member) * 200 > 90_000_000
     assert peak < 25_000_000
+
+
+async def test_memory_is_bounded_by_the_parts_under_way(http: httpx.AsyncClient, tmp_path: Path) -> None:
+    """Of an answer that goes on for ever, no more is read than was asked for."""
+    server = RangeServer()
+
+    def endless(start: int, _: int) -> bytes | None:
+        where = f"bytes {start}-{start + SEGMENT - 1}/{len(LARGE)}"
+        return answer(206, bytes(20 * SEGMENT), ETag=server.etag, Content_Range=where) if start else None
+
+    server.deviate = endless
+    with pytest.raises(Interrupted, match="instead of"):
+        await kept(http, tmp_path, server)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from app.artifacts.fetch import SEGMENT
 from app.exports.attention import AttentionKind, attention
 from app.exports.models import Export, Status
 from app.lanes.models import WaitReason
@@ -30,13 +31,19 @@ def code(export: Export) -> str:
 
 
 async def test_17_a_download_is_cut_and_its_address_has_expired_by_then(service: Service) -> None:
-    service.sandbox.add_fault(Call.FILE, FaultKind.TRUNCATE, fraction=0.7)
-    service.sandbox.add_fault(Call.FILE, FaultKind.EXPIRE_URL)
+    """Only what was cut is fetched again."""
+    service.sandbox.put_workspace("1001", tasks=60_000)
+    service.sandbox.add_fault(Call.FILE, FaultKind.TRUNCATE, fraction=0.7, after=1)
+    service.sandbox.add_fault(Call.FILE, FaultKind.EXPIRE_URL, after=2)
     service.worker()
-    (export,) = await service.finished(await service.submit(resource()))
+    (export,) = await service.finished(await service.submit(resource()), within=90)
     await assert_verified(service, export)
+    size = (await artifact_of(service, export)).bytes
+    assert SEGMENT < size < 2 * SEGMENT
     assert posts(service) == [201]
     assert len(files(service)) == 1
+    asked = service.sandbox.journal(call=Call.FILE)
+    assert len(asked) == 2 + 2, asked
 
 
 @pytest.mark.parametrize(

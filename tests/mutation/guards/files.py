@@ -31,8 +31,8 @@ GUARDS = (
         f"{ON_FETCH}::test_anything_else_leaves_nothing",
         Edit(
             FETCH,
-            "    for _ in range(MOST_REDIRECTS + 1):\n        policy.check(address)\n",
-            "    policy.check(address)\n    for _ in range(MOST_REDIRECTS + 1):\n",
+            "        for _ in range(MOST_REDIRECTS + 1):\n            self._policy.check(address)\n",
+            "        self._policy.check(address)\n        for _ in range(MOST_REDIRECTS + 1):\n",
         ),
     ),
     Guard(
@@ -40,6 +40,18 @@ GUARDS = (
         "a redirect followed by the library, unchecked",
         f"{ON_FETCH}::test_anything_else_leaves_nothing",
         Edit(FETCH, "follow_redirects=False", "follow_redirects=True"),
+    ),
+    Guard(
+        "parts of two files are not put together",
+        "a file that never was, should its server have replaced it",
+        f"{ON_FETCH}::test_parts_of_two_files_are_not_put_together",
+        Edit(FETCH, "or Version.of(response) != version", ""),
+    ),
+    Guard(
+        "a segment is what was asked for",
+        "a file with a part of it at a wrong place",
+        f"{ON_FETCH}::test_a_segment_of_another_place_is_not_taken",
+        Edit(FETCH, "if not found or int(found[1]) != start:", "if False:"),
     ),
     Guard(
         "a file that ends early is refused",
