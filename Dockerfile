@@ -24,6 +24,7 @@ COPY --from=build /opt/asana-exports /opt/asana-exports
 ENV PATH=/opt/asana-exports/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     ASANA_EXPORTS_DATA_DIR=/data \
+    SQLITE_TMPDIR=/data \
     ASANA_EXPORTS_HOST=0.0.0.0 \
     ASANA_EXPORTS_PORT=8080 \
     ASANA_EXPORTS_LOG_FORMAT=json

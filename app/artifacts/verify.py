@@ -1,13 +1,19 @@
 """Proof that a file is whole: gzip with its CRC and length (RFC 1952), and JSON Lines within."""
 
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
+from typing import Any
 
+import msgspec
 import orjson
 from isal import isal_zlib
 
+from app.artifacts.duplicates import Duplicates, Named
+from app.artifacts.shape import UNTAKEN, Shape, storable
+
 STEP = 1 << 20
+MOST_TYPES = 1000
 # The package declares its error as a value, not as the class it is.
 DAMAGED: type[Exception] = isal_zlib.error  # type: ignore[assignment]
 GZIP = 16 + isal_zlib.MAX_WBITS
@@ -31,17 +37,35 @@ class Limits:
 
 @dataclass(frozen=True)
 class Verified:
-    """What was found in a whole file; `sha256` and `bytes` are of the file as stored."""
+    """What was found in a whole file; `sha256` and `bytes` are of the file as stored.
+
+    `key_paths` are by resource type, as `Shape.paths` gives them.
+    """
 
     sha256: str
     bytes: int
     uncompressed_bytes: int
     lines: int
     by_type: dict[str, int]
+    duplicate_gids: int
+    key_paths: dict[str, list[str] | None]
+
+
+class Head(msgspec.Struct, gc=False):
+    """What a line says of itself, whatever else there is in it."""
+
+    gid: Any = None
+    resource_type: Any = None
+
+
+HEAD = msgspec.json.Decoder(Head)
 
 
 class Verifier:
-    """Fed with a gzip file piece by piece; memory is bounded by the longest line. It only computes."""
+    """Fed with a gzip file piece by piece; memory is bounded by the longest line.
+
+    `duplicates` tells, once finished, which lines repeat an object.
+    """
 
     def __init__(self, limits: Limits, untyped: str = "unknown") -> None:
         """`untyped` is what a line counts as that does not tell its resource type."""
@@ -53,10 +77,13 @@ class Verifier:
         self._member = isal_zlib.decompressobj(GZIP)
         self._rest: list[bytes] = []
         self._rest_bytes = 0
+        self._lines = 0
         self._by_type: Counter[str] = Counter()
+        self._shapes: defaultdict[str, Shape] = defaultdict(Shape)
+        self.duplicates = Duplicates()
 
     def feed(self, piece: bytes) -> None:
-        """Raises `Corrupt` or `TooLarge` as soon as either is certain."""
+        """Raises `Corrupt` or `TooLarge` as soon as either is certain, and `StorageFull`."""
         self._hash.update(piece)
         self._bytes += len(piece)
         while piece:
@@ -70,7 +97,7 @@ class Verifier:
             piece = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
 
     def finish(self) -> Verified:
-        """The findings. Raises `Corrupt` when the file ends too early."""
+        """The findings. Raises as `feed` does, and `Corrupt` when the file ends too early."""
         while not self._member.eof and (more := self._drained()):
             self._read(more)
         if not self._member.eof:
@@ -81,8 +108,10 @@ class Verifier:
             self._hash.hexdigest(),
             self._bytes,
             self._uncompressed,
-            self._by_type.total(),
+            self._lines,
             dict(sorted(self._by_type.items())),
+            self.duplicates.find(),
+            {kind: shape.paths() for kind, shape in sorted(self._shapes.items())},
         )
 
     def _drained(self) -> bytes:
@@ -107,17 +136,36 @@ class Verifier:
                 raise TooLarge(f"a line is longer than {self._limits.line_bytes} bytes")
 
     def _count(self, lines: bytes) -> None:
+        named: list[Named] = []
         for line in lines.split(b"\n"):
             if not line.strip():
                 continue
-            self._by_type[self._type_of(line)] += 1
+            kind, gid = self._look_at(line)
+            if isinstance(gid, str):
+                named.append((self._lines, kind, gid))
+            self._by_type[kind] += 1
+            self._lines += 1
+        self.duplicates.add(named)
+        if len(self._by_type) > MOST_TYPES:
+            raise TooLarge(f"the file has more than {MOST_TYPES} resource types")
 
-    def _type_of(self, line: bytes) -> str:
+    def _look_at(self, line: bytes) -> tuple[str, object]:
+        """The resource type and the gid of a line, after its shape was noted."""
+        try:
+            head = HEAD.decode(line)
+        except UNTAKEN:
+            value = self._read_in_full(line)
+            head = Head(value.get("gid"), value.get("resource_type"))
+        kind = storable(head.resource_type) if isinstance(head.resource_type, str) else self._untyped
+        if not self._shapes[kind].fits(line):
+            self._shapes[kind].learn(self._read_in_full(line))
+        return kind, head.gid
+
+    def _read_in_full(self, line: bytes) -> dict[str, Any]:
         try:
             value = orjson.loads(line)
         except orjson.JSONDecodeError as error:
-            raise Corrupt(f"line {self._by_type.total() + 1} is not JSON: {error}") from None
+            raise Corrupt(f"line {self._lines + 1} is not JSON: {error}") from None
         if not isinstance(value, dict):
-            raise Corrupt(f"line {self._by_type.total() + 1} is not a JSON object")
-        kind = value.get("resource_type")
-        return kind if isinstance(kind, str) else self._untyped
+            raise Corrupt(f"line {self._lines + 1} is not a JSON object")
+        return value

@@ -5,6 +5,8 @@ from tests.mutation.guard import Edit, Guard
 FETCH, VERIFY, STORE = "app/artifacts/fetch.py", "app/artifacts/verify.py", "app/artifacts/store.py"
 ON_FETCH, ON_VERIFY = "tests/artifacts/test_fetch.py", "tests/artifacts/test_verify.py"
 ON_STORE = "tests/artifacts/test_store.py"
+DUPLICATES, SHAPE = "app/artifacts/duplicates.py", "app/artifacts/shape.py"
+ON_DUPLICATES, ON_SHAPE = "tests/artifacts/test_duplicates.py", "tests/artifacts/test_shape.py"
 
 GUARDS = (
     Guard(
@@ -88,7 +90,7 @@ GUARDS = (
         Edit(
             VERIFY,
             "        except orjson.JSONDecodeError as error:\n",
-            "        except orjson.JSONDecodeError as error:\n            return self._untyped\n",
+            "        except orjson.JSONDecodeError as error:\n            return {}\n",
         ),
     ),
     Guard(
@@ -98,7 +100,7 @@ GUARDS = (
         Edit(
             VERIFY,
             "        if not isinstance(value, dict):\n            raise",
-            "        if not isinstance(value, dict):\n            return self._untyped\n            raise",
+            "        if not isinstance(value, dict):\n            return {}\n            raise",
         ),
     ),
     Guard(
@@ -118,6 +120,28 @@ GUARDS = (
         "a bomb that fills memory before it is counted",
         f"{ON_VERIFY}::test_a_bomb_is_refused_before_it_fills_memory",
         Edit(VERIFY, "self._member.decompress(piece, STEP)", "self._member.decompress(piece)"),
+    ),
+    Guard(
+        "a full disk is told from other errors of SQLite",
+        "a file that fails for want of room while its duplicates are looked for, instead of waiting for it",
+        f"{ON_DUPLICATES}::test_few_lines_need_no_room_on_disk_and_many_are_refused_without",
+        Edit(
+            DUPLICATES,
+            "if error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}:",
+            "if False:",
+        ),
+    ),
+    Guard(
+        "a file has so many resource types at most",
+        "a worker that runs out of memory over what it keeps of each",
+        f"{ON_VERIFY}::test_types_without_end_are_refused",
+        Edit(VERIFY, "if len(self._by_type) > MOST_TYPES:", "if False:"),
+    ),
+    Guard(
+        "so many keys at most are kept",
+        "a worker that runs out of memory over what it has seen",
+        f"{ON_SHAPE}::test_keys_without_end_are_not_kept",
+        Edit(SHAPE, "if len(self._seen.paths()) > MOST_PATHS:", "if False:"),
     ),
     Guard(
         "a key stays in the store",
