@@ -6,7 +6,7 @@ from enum import StrEnum
 from sqlalchemy import ForeignKey, LargeBinary, func
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from app.database.base import Base, BigInt, one_of
+from app.database.base import Base, BigInt, Json, one_of
 from app.ids import ClientId, CredentialId
 
 
@@ -149,3 +149,17 @@ class Workspace(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
     removed_at: Mapped[datetime | None]
+
+
+class SigningKey(Base):
+    """A pair of Ed25519 keys that receipts are signed with; `id` is the thumbprint of the public one.
+
+    Signed is with the newest. Public keys are kept for ever, since receipts are.
+    """
+
+    __tablename__ = "signing_keys"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    public: Mapped[Json]
+    private: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())

@@ -25,7 +25,11 @@ class ArtifactState(StrEnum):
 
 
 class Artifact(Base):
-    """What was stored and what was verified of it; `key` names it in the store."""
+    """What was stored and what was verified of it; `key` names it in the store.
+
+    `key_paths` are by resource type, null for a type that has too many; `receipt` is there once somebody has
+    asked for it. What is null for the whole artifact was not looked at yet when the file was archived.
+    """
 
     __tablename__ = "artifacts"
 
@@ -40,6 +44,10 @@ class Artifact(Base):
     uncompressed_bytes: Mapped[BigInt]
     lines: Mapped[BigInt]
     by_type: Mapped[Json]
+    duplicate_gids: Mapped[BigInt | None]
+    # Long, and wanted by few who look at an artifact.
+    key_paths: Mapped[Json | None] = mapped_column(deferred=True)
+    receipt: Mapped[str | None] = mapped_column(deferred=True)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime]
 

@@ -243,5 +243,7 @@ def _artifact(ctx: Context, run: Run, key: str, verified: Verified) -> Artifact:
         uncompressed_bytes=verified.uncompressed_bytes,
         lines=verified.lines,
         by_type=verified.by_type,
+        duplicate_gids=verified.duplicate_gids,
+        key_paths=verified.key_paths,
         expires_at=ctx.clock.now() + ctx.settings.retention,
     )

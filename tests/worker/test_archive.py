@@ -7,8 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.orm import undefer
 
+from app.artifacts.models import Artifact
 from app.exports.models import Run, Status
 from app.exports.runs import HeldArchive, free_slot
 from app.exports.states import change, locked_run
@@ -97,6 +100,18 @@ async def test_the_file_is_there_before_it_is_recorded(
     async with recording():
         assert len(files(ctx)) == 1
     assert (await run_of(sessions, archive)).status is Status.SUCCEEDED
+
+
+async def test_what_was_found_in_the_file_is_kept(
+    ctx: Context, sessions: Sessions, archive: HeldArchive
+) -> None:
+    await asyncio.wait({started(ctx, archive)})
+    async with sessions() as session:
+        artifact = (await session.scalars(select(Artifact).options(undefer(Artifact.key_paths)))).one()
+    assert artifact.by_type == {"task": artifact.lines}
+    assert artifact.duplicate_gids == 0
+    assert artifact.key_paths is not None
+    assert {"gid", "assignee.gid", "custom_fields[].enum_value.name"} <= set(artifact.key_paths["task"])
 
 
 async def test_a_worker_told_to_stop_records_the_file_it_has_published(
