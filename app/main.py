@@ -14,6 +14,7 @@ from app.api import (
     exports,
     health,
     lanes,
+    manifests,
     problem_pages,
     workspaces,
 )
@@ -27,7 +28,18 @@ from app.api.services import Services
 from app.settings import Settings
 
 MOST_BODY_BYTES = 1 << 20
-ROOMS = (exports, artifacts, workspaces, lanes, clients, credentials, attention, health, problem_pages)
+ROOMS = (
+    exports,
+    manifests,
+    artifacts,
+    workspaces,
+    lanes,
+    clients,
+    credentials,
+    attention,
+    health,
+    problem_pages,
+)
 
 
 def create_app(services: Services | None = None) -> FastAPI:

@@ -65,6 +65,33 @@ EVENT: dict[str, Any] = {
     "created_at": "2026-01-02T03:04:05.678901Z",
     "data": {"status": "queued", "version": 1, "priority": "normal"},
 }
+MANIFEST: dict[str, Any] = {
+    "transaction_time": "2026-01-02T03:05:06.789Z",
+    "request": {"workspace": "12345", "export_request_parameters": [{"resource_type": "task"}]},
+    "requires_access_token": True,
+    "output": [
+        {
+            "type": "task",
+            "url": "/v1/artifacts/art_01997d3c5b7d7e3f8a1b2c3d4e5f6076/content",
+            "count": 4711,
+            "bytes": 812345,
+            "uncompressed_bytes": 9876543,
+            "sha256": "0f343b0931126a20f133d67c2b018a3b5d0a0f3e6b1c2d4e5f60718293a4b5c6",
+            "media_type": "application/gzip",
+        }
+    ],
+    "deleted": [],
+    "data_as_of": {"from": "2026-01-02T03:05:06.789Z", "to": "2026-01-02T03:09:10.111Z"},
+    "totals": {"lines": 4711, "by_type": {"task": 4711}, "duplicate_gids": 0},
+    "schemas": {
+        "task": {
+            "fingerprint": "28d1b6dc32b8a6d9b512038263fba248022c3f297993ea1cdb2224e4918797c6",
+            "paths": ["assignee", "assignee.gid", "gid", "name", "resource_type"],
+        }
+    },
+    "upstream": {"job": "1200000000000042", "export": "1200000000000043"},
+    "expires_at": "2026-04-02T03:09:12.345678Z",
+}
 WORKSPACE: dict[str, Any] = {
     "gid": "12345",
     "name": "Example Ltd",
@@ -132,6 +159,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "ExportOut": EXPORT,
     "ExportPage": {"items": [EXPORT], "next_page_token": "01997d3c5b7d7e3f8a1b2c3d4e5f6071"},
     "PlanOut": PLAN,
+    "ManifestOut": MANIFEST,
     "Timeline": {"items": [EVENT]},
     "WorkspaceOut": WORKSPACE,
     "WorkspaceList": {"items": [WORKSPACE]},

@@ -61,12 +61,14 @@ BY_STATUS: dict[str, tuple[str, ...]] = {
     "304": ("ETag",),
     "401": ("WWW-Authenticate",),
     "403": ("WWW-Authenticate",),
+    "409": ("Retry-After",),
     "429": ("Retry-After",),
     "503": ("Retry-After",),
 }
 BY_MODEL: dict[str, tuple[str, ...]] = {
     "ExportOut": ("ETag", "Retry-After"),
     "ExportPage": ("Link",),
+    "ManifestOut": ("ETag",),
 }
 BY_OPERATION: dict[str, tuple[str, ...]] = {
     "create_resource_export": ("Location", "Idempotency-Replayed"),

@@ -45,7 +45,7 @@ class QueueOut(BaseModel):
 class DataAsOfOut(BaseModel):
     """Between which moments Asana read the objects; it is not a snapshot."""
 
-    model_config = ConfigDict(populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True, from_attributes=True)
 
     since: datetime | None = Field(alias="from")
     to: datetime | None

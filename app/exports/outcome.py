@@ -1,0 +1,39 @@
+"""What has come of an export, for those who want its file."""
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.artifacts.manifest import Manifest, Origin, Span, Upstream, manifest_of
+from app.artifacts.models import Artifact, ArtifactState
+from app.exports.models import Export, Run
+from app.exports.reading import ExportView
+from app.problems import Code, ProblemError
+
+KEPT = {ArtifactState.AVAILABLE, ArtifactState.EXPIRING}
+
+
+async def manifest_for(session: AsyncSession, view: ExportView) -> Manifest:
+    """The manifest of an ended export. Raises `ProblemError` when it has no file, or has none any more."""
+    artifact = artifact_of(view)
+    if view.artifact_state not in KEPT:
+        raise ProblemError(Code.ARTIFACT_EXPIRED, f"The file of export {view.export.id} is no longer kept.")
+    await session.refresh(artifact, ["key_paths"])
+    return manifest_of(artifact, _origin(view.export, view.run))
+
+
+def artifact_of(view: ExportView) -> Artifact:
+    """The artifact of an ended export. Raises `ProblemError` `not-found` where it ended without."""
+    if view.artifact is None:
+        raise ProblemError(
+            Code.NOT_FOUND, f"The export was {view.export.status}: there never will be a file."
+        )
+    return view.artifact
+
+
+def _origin(export: Export, run: Run) -> Origin:
+    return Origin(
+        request=export.request,
+        # Asana may have answered from a cache, as of when it says itself.
+        transaction_time=run.data_from or run.submitted_at,
+        data_as_of=Span(run.data_from, run.data_to),
+        upstream=Upstream(run.asana_job, run.asana_export),
+    )
