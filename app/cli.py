@@ -1,13 +1,16 @@
 """The command `asana-exports`."""
 
 import asyncio
+import json
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
+import httpx
 import typer
 import uvicorn
 from pydantic import ValidationError
@@ -27,9 +30,11 @@ from app.access.clients import (
 )
 from app.access.credentials import rotate_keys
 from app.access.models import ALL_WORKSPACES, Client, Kind, Priority, Scope
-from app.access.vault import VaultError
+from app.access.signing import new_signing_key
+from app.access.vault import VaultError, open_vault
 from app.api.changes import Changes
 from app.api.services import open_services
+from app.artifacts.receipt import NotSigned, differences, read
 from app.artifacts.store import open_store
 from app.database.embedded import EmbeddedPostgresError
 from app.database.migrate import at_head
@@ -38,6 +43,7 @@ from app.database.session import Database, UnsupportedServer, open_database
 from app.demo import DemoFailed, run_demo
 from app.events.log import Cause
 from app.exports.history import Violation, violations
+from app.exports.requests import only_type
 from app.local import PartFailed, against, end_with_parent, running
 from app.logs import set_up_logs
 from app.main import create_app
@@ -52,6 +58,7 @@ SANDBOX_TIME_SCALE = "20"
 
 DRAIN_SECONDS = 20
 KEEP_ALIVE_SECONDS = 75
+PATIENCE_SECONDS = 30
 # What a tool needs that asks for exports and fetches their files.
 CALLER = [Scope.EXPORTS_WRITE, Scope.EXPORTS_READ, Scope.ARTIFACTS_READ]
 EVERYWHERE = [ALL_WORKSPACES]
@@ -74,6 +81,8 @@ keys = typer.Typer(help="API keys, by which internal tools use the service.", no
 cli.add_typer(keys, name="keys")
 secrets = typer.Typer(help="The keys that encrypt Asana tokens in the database.", no_args_is_help=True)
 cli.add_typer(secrets, name="secrets")
+receipt = typer.Typer(help="Signed proof of what a file is and where it came from.", no_args_is_help=True)
+cli.add_typer(receipt, name="receipt")
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -212,6 +221,63 @@ def rotate_secrets() -> None:
 
     tokens = _run(run())
     out.print(f"{tokens} token{'' if tokens == 1 else 's'} encrypted anew, by the first key.")
+
+
+@receipt.command("verify")
+def verify_receipt(
+    receipt_file: Annotated[Path, typer.Argument(metavar="RECEIPT", exists=True, dir_okay=False)],
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="As it was downloaded.")],
+    jwks: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="The service's keys, saved before.")
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="The service itself, to ask for its keys.")] = None,
+) -> None:
+    """Check that a file is whole and came from the service, by its receipt; exit with 1 where it is not so.
+
+    RECEIPT is what `/v1/exports/{id}/receipt` answers, the keys are those of `/.well-known/jwks.json`. With
+    `--jwks` no network is needed.
+    """
+    keys = _signing_keys(jwks, url)
+    try:
+        kid, facts = read(receipt_file.read_text().strip(), keys)
+    except (NotSigned, UnicodeDecodeError) as error:
+        raise SystemExit(f"asana-exports: {receipt_file} is not signed by any of the keys: {error}") from None
+    with file.open("rb") as opened:
+        found = list(differences(facts, opened, only_type(facts["request"])))
+    out.print(f"The receipt is signed by the key {kid}.", soft_wrap=True)
+    for difference in found:
+        out.print(f"[red]{file} is not the file of this receipt:[/red] {difference}.", soft_wrap=True)
+    if found:
+        raise SystemExit(1)
+    out.print(
+        f"{file} is the file of artifact {facts['artifact']}: {facts['lines']} lines, whole and unchanged.",
+        soft_wrap=True,
+    )
+
+
+def _signing_keys(jwks: Path | None, url: str | None) -> Any:
+    try:
+        match jwks, url:
+            case Path(), None:
+                return json.loads(jwks.read_text())
+            case None, str():
+                answer = httpx.get(f"{url.rstrip('/')}/.well-known/jwks.json", timeout=PATIENCE_SECONDS)
+                return answer.raise_for_status().json()
+    except (ValueError, httpx.HTTPError, httpx.InvalidURL) as error:
+        raise SystemExit(f"asana-exports: the keys cannot be read: {error}") from None
+    raise SystemExit("asana-exports: name the keys, by either --jwks or --url")
+
+
+@receipt.command("new-key")
+def make_signing_key() -> None:
+    """Sign receipts by a new key from now on; the old ones stay in the service's list of keys."""
+    settings = _settings()
+
+    async def run() -> str:
+        async with _migrated_database(settings) as database, database.sessions.begin() as session:
+            return (await new_signing_key(session, open_vault(settings))).id
+
+    out.print(f"Receipts are signed by the key {_run(run())} from now on.", soft_wrap=True)
 
 
 @cli.command()

@@ -13,6 +13,7 @@ from app.api import (
     credentials,
     exports,
     health,
+    jwks,
     lanes,
     manifests,
     problem_pages,
@@ -37,6 +38,7 @@ ROOMS = (
     clients,
     credentials,
     attention,
+    jwks,
     health,
     problem_pages,
 )

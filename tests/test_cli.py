@@ -14,7 +14,19 @@ from typer.testing import CliRunner
 from app.cli import cli
 from tests.processes import Process, until
 
-COMMANDS = ("up", "api", "worker", "migrate", "sandbox", "demo", "keys create", "verify", "openapi")
+COMMANDS = (
+    "up",
+    "api",
+    "worker",
+    "migrate",
+    "sandbox",
+    "demo",
+    "keys create",
+    "verify",
+    "openapi",
+    "receipt verify",
+    "receipt new-key",
+)
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from pydantic import SecretStr
-from sqlalchemy import Select, func, select, text, true
+from sqlalchemy import Select, func, select, text, true, union_all
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.access.models import Client, Credential, CredentialState, Workspace
+from app.access.models import Client, Credential, CredentialState, SigningKey, Workspace
 from app.access.vault import Vault, open_vault, renew_own_key
 from app.asana.client import AsanaClient
 from app.asana.errors import (
@@ -46,7 +46,7 @@ WAKE_LANES = text("""
       AND key IN (SELECT lane FROM runs WHERE credential = :credential AND status = 'queued')
 """)
 
-LOCK_CREDENTIALS = text("LOCK TABLE credentials IN EXCLUSIVE MODE")
+LOCK_SECRETS = text("LOCK TABLE credentials, signing_keys IN EXCLUSIVE MODE")
 
 
 async def register_credential(
@@ -120,26 +120,30 @@ async def all_credentials(session: AsyncSession) -> Sequence[Credential]:
 
 
 async def check_keys(session: AsyncSession, vault: Vault) -> None:
-    """Raises `VaultError` when there is a token that our keys do not decrypt."""
-    for token in await session.scalars(select(Credential.token)):
-        vault.decrypt(token)
+    """Raises `VaultError` when there is a token, or a key that signs, which our keys do not decrypt."""
+    for secret in await session.scalars(union_all(select(Credential.token), select(SigningKey.private))):
+        vault.decrypt(secret)
 
 
 async def rotate_keys(sessions: Sessions, settings: Settings, cause: Cause) -> int:
-    """Encrypt every token anew, by the first of the keys; returns how many.
+    """Encrypt every token, and every key that signs, anew by the first of the keys; returns how many tokens.
 
     Keys that are kept in the data folder get a new one first. Safe beside running processes and to repeat.
     Raises `VaultError` when there is a token that no key decrypts: then nothing was changed.
     """
     async with sessions.begin() as session:
         # Whoever changes a token has done so before, or waits without holding its row.
-        await session.execute(LOCK_CREDENTIALS)
+        await session.execute(LOCK_SECRETS)
         credentials = (await session.scalars(select(Credential).order_by(Credential.id))).all()
+        pairs = (await session.scalars(select(SigningKey).order_by(SigningKey.id))).all()
         vault = open_vault(settings)
         tokens = [vault.decrypt(credential.token) for credential in credentials]
-        renew_own_key(settings, [credential.token for credential in credentials])
+        privates = [vault.decrypt(pair.private) for pair in pairs]
+        renew_own_key(settings, [*(each.token for each in credentials), *(pair.private for pair in pairs)])
         for credential, token in zip(credentials, tokens, strict=True):
             credential.token = vault.encrypt(token)
+        for pair, private in zip(pairs, privates, strict=True):
+            pair.private = vault.encrypt(private)
         await audit(session, EventType.SECRETS_ROTATED, cause, data={"credentials": len(tokens)})
     return len(tokens)
 

@@ -160,6 +160,18 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "ExportPage": {"items": [EXPORT], "next_page_token": "01997d3c5b7d7e3f8a1b2c3d4e5f6071"},
     "PlanOut": PLAN,
     "ManifestOut": MANIFEST,
+    "JwkSetOut": {
+        "keys": [
+            {
+                "kid": "kPrK_qmxVWaYVwa9wwBF6Iuo3vVzz7TxHCTwXBygrS4",
+                "kty": "OKP",
+                "crv": "Ed25519",
+                "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+                "use": "sig",
+                "alg": "Ed25519",
+            }
+        ]
+    },
     "Timeline": {"items": [EVENT]},
     "WorkspaceOut": WORKSPACE,
     "WorkspaceList": {"items": [WORKSPACE]},

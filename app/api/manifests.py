@@ -7,20 +7,32 @@ from typing import Any
 import rfc8785
 from fastapi import APIRouter, Response, status
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access.models import Client
 from app.api.auth import ExportsReader
 from app.api.ids import ExportIdPath
 from app.api.problems import ON_CALL, problems
 from app.api.schemas import DataAsOfOut
 from app.api.services import ServicesOf
 from app.api.waiting import NOT_MODIFIED, IfNoneMatch, matches, retry_after
-from app.exports.outcome import manifest_for
+from app.artifacts.receipt import MEDIA_TYPE
+from app.exports.outcome import manifest_for, receipt_for
 from app.exports.plan import estimate_of
-from app.exports.reading import export_view
+from app.exports.reading import ExportView, export_view
 from app.exports.states import FINAL
+from app.ids import ExportId
 from app.problems import Code, ProblemError
 
 router = APIRouter(prefix="/v1/exports", tags=["exports"])
+
+PRIVATE = {"Cache-Control": "private, no-cache"}
+
+
+class JoseResponse(Response):
+    """A compact JWS."""
+
+    media_type = MEDIA_TYPE
 
 
 class OutputOut(BaseModel):
@@ -104,13 +116,49 @@ async def get_export_manifest(
     An export that failed or was canceled has no manifest (404); its `error` tells why.
     """
     async with services.sessions() as session:
-        view = await export_view(session, client, export_id)
-        if view.export.status not in FINAL:
-            soon = retry_after(view, await estimate_of(session, view))
-            raise ProblemError(Code.NOT_READY, f"The export is {view.export.status}.", retry_after=soon)
+        view = await _ended(session, client, export_id)
         manifest = ManifestOut.model_validate(await manifest_for(session, view))
     content = rfc8785.dumps(manifest.model_dump(mode="json", by_alias=True))
-    headers = {"ETag": f'"sha256-{sha256(content).hexdigest()}"', "Cache-Control": "private, no-cache"}
+    headers = PRIVATE | {"ETag": f'"sha256-{sha256(content).hexdigest()}"'}
     if matches(seen, headers["ETag"]):
         return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers=headers)
     return Response(content, headers=headers, media_type="application/json")
+
+
+# Its facts left out.
+SIGNED_NOTHING = (
+    "eyJhbGciOiJFZDI1NTE5Iiwia2lkIjoia1ByS19xbXhWV2FZVndhOXd3QkY2SXVvM3ZWeno3VHhIQ1R3WEJ5Z3JTNCJ9.e30."
+    "c2lnbmF0dXJl"
+)
+RECEIPT: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "A compact JWS (RFC 7515), signed by Ed25519.",
+        "content": {MEDIA_TYPE: {"schema": {"type": "string"}, "example": SIGNED_NOTHING}},
+    }
+}
+
+
+@router.get(
+    "/{export_id}/receipt",
+    response_class=JoseResponse,
+    responses=problems(*ON_CALL, Code.NOT_READY) | RECEIPT,
+)
+async def get_export_receipt(
+    client: ExportsReader, export_id: ExportIdPath, services: ServicesOf
+) -> Response:
+    """What was verified of the file, signed: proof that a file is whole and came from here.
+
+    The same each time, and there also when the file is no longer kept. `/.well-known/jwks.json` has the keys;
+    `asana-exports receipt verify` checks it.
+    """
+    async with services.sessions.begin() as session:
+        view = await _ended(session, client, export_id)
+        return JoseResponse(await receipt_for(session, services.vault, view), headers=PRIVATE)
+
+
+async def _ended(session: AsyncSession, client: Client, export_id: ExportId) -> ExportView:
+    view = await export_view(session, client, export_id)
+    if view.export.status not in FINAL:
+        soon = retry_after(view, await estimate_of(session, view))
+        raise ProblemError(Code.NOT_READY, f"The export is {view.export.status}.", retry_after=soon)
+    return view

@@ -9,9 +9,9 @@ from app.api.problems import MEDIA_TYPE
 
 DESCRIPTION = """Exports of Asana, one at a time per workspace, archived and verified.
 
-Submit an export, follow it until it has `succeeded`, download its file. Every call but health, docs and
-problem pages needs `Authorization: Bearer <API key>`. Every error is a problem document (RFC 9457) whose
-`code` never changes.
+Submit an export, follow it until it has `succeeded`, download its file. Every call but health, docs, problem
+pages and the keys of receipts needs `Authorization: Bearer <API key>`. Every error is a problem document
+(RFC 9457) whose `code` never changes.
 """
 TAGS = [
     {"name": "exports", "description": "One request each, and its outcome: ask for them and follow them."},

@@ -2,9 +2,13 @@
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access.signing import signing_key
+from app.access.vault import Vault
 from app.artifacts.manifest import Manifest, Origin, Span, Upstream, manifest_of
 from app.artifacts.models import Artifact, ArtifactState
-from app.exports.models import Export, Run
+from app.artifacts.receipt import facts_of, signed
+from app.database.base import NO_KEY_UPDATE
+from app.exports.models import Run
 from app.exports.reading import ExportView
 from app.problems import Code, ProblemError
 
@@ -17,7 +21,22 @@ async def manifest_for(session: AsyncSession, view: ExportView) -> Manifest:
     if view.artifact_state not in KEPT:
         raise ProblemError(Code.ARTIFACT_EXPIRED, f"The file of export {view.export.id} is no longer kept.")
     await session.refresh(artifact, ["key_paths"])
-    return manifest_of(artifact, _origin(view.export, view.run))
+    return manifest_of(artifact, _origin(view.run))
+
+
+async def receipt_for(session: AsyncSession, vault: Vault, view: ExportView) -> str:
+    """The receipt of the file of an ended export, also when the file is no longer kept.
+
+    It is signed when it is first asked for, and kept: what a receipt says, and by which key, never changes.
+    Raises `ProblemError` when there was no file.
+    """
+    artifact = artifact_of(view)
+    await session.refresh(artifact, ["key_paths", "receipt"], with_for_update=NO_KEY_UPDATE)
+    if artifact.receipt is None:
+        facts = facts_of(artifact, _origin(view.run))
+        artifact.receipt = signed(facts, await signing_key(session, vault))
+        await session.flush()
+    return artifact.receipt
 
 
 def artifact_of(view: ExportView) -> Artifact:
@@ -29,9 +48,9 @@ def artifact_of(view: ExportView) -> Artifact:
     return view.artifact
 
 
-def _origin(export: Export, run: Run) -> Origin:
+def _origin(run: Run) -> Origin:
     return Origin(
-        request=export.request,
+        request=run.request,
         # Asana may have answered from a cache, as of when it says itself.
         transaction_time=run.data_from or run.submitted_at,
         data_as_of=Span(run.data_from, run.data_to),

@@ -193,6 +193,12 @@ def stored_request(kind: Kind, workspace: str, request: dict[str, Any]) -> Expor
             return GraphRequest.model_validate({"workspace": workspace, **request})
 
 
+def only_type(request: dict[str, Any]) -> str:
+    """What a line is that does not say: with `fields` given, Asana leaves the resource type out."""
+    types = {item["resource_type"] for item in request.get("export_request_parameters", [])}
+    return types.pop() if len(types) == 1 else "unknown"
+
+
 def _sorted(item: dict[str, Any]) -> dict[str, Any]:
     """An item whose lists mean sets."""
     filters = {

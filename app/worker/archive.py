@@ -26,6 +26,7 @@ from app.asana.errors import (
     Refused,
 )
 from app.exports.models import Run, Status
+from app.exports.requests import only_type
 from app.exports.runs import HeldArchive, archive_failed, archive_waits, archived, hold_archive
 from app.ids import RunId, new_artifact_id
 from app.lanes.lease import LaneLost
@@ -189,7 +190,7 @@ async def _fetch_and_keep(ctx: Context, archive: HeldArchive, run: Run, waited: 
     policy = DownloadPolicy(settings.download_hosts, settings.download_allow_http)
     download = Download(ctx.downloads, policy, address, pause)
     key = f"{run.workspace}/{run.id}-{archive.fence}.jsonl.gz"
-    verifier = Verifier(Limits(settings.max_line_bytes, settings.max_uncompressed_bytes), _only_type(run))
+    verifier = Verifier(Limits(settings.max_line_bytes, settings.max_uncompressed_bytes), only_type(run.request))
     async with fetched(download, ctx.store, key, verifier) as (writer, verified):
         await uninterrupted(_keep(ctx, archive, _artifact(ctx, run, key, verified), writer))
 
@@ -222,12 +223,6 @@ async def _waited_too_long(ctx: Context, run: Run, error: Exception, waited: flo
             return Problem(Code.UPSTREAM_ARTIFACT_EXPIRED, detail)
         case _:
             return None
-
-
-def _only_type(run: Run) -> str:
-    """What a line is that does not say: with `fields` given, Asana leaves the resource type out."""
-    types = {item["resource_type"] for item in run.request.get("export_request_parameters", [])}
-    return types.pop() if len(types) == 1 else "unknown"
 
 
 def _artifact(ctx: Context, run: Run, key: str, verified: Verified) -> Artifact:

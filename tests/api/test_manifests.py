@@ -82,24 +82,28 @@ async def test_a_manifest_is_not_sent_twice(api: Api, caller: httpx.AsyncClient)
     assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", etag)
 
 
-async def test_an_export_that_goes_on_says_when_to_come_back(api: Api, caller: httpx.AsyncClient) -> None:
+@pytest.mark.parametrize("part", ["manifest", "receipt"])
+async def test_an_export_that_goes_on_says_when_to_come_back(
+    api: Api, caller: httpx.AsyncClient, part: str
+) -> None:
     export = (await caller.post("/v1/exports/resource", json=TASKS)).json()["id"]
     for status in (None, Status.RUNNING, Status.ARCHIVING):
         await brought_to(api, export, *([status] if status else []))
-        refused = await caller.get(f"/v1/exports/{export}/manifest")
+        refused = await caller.get(f"/v1/exports/{export}/{part}")
         assert (refused.status_code, refused.json()["code"]) == (409, "not-ready")
         assert int(refused.headers["Retry-After"]) >= 5
 
 
-async def test_an_export_that_ended_without_a_file_has_no_manifest(
-    api: Api, caller: httpx.AsyncClient
+@pytest.mark.parametrize("part", ["manifest", "receipt"])
+async def test_an_export_that_ended_without_a_file_has_neither(
+    api: Api, caller: httpx.AsyncClient, part: str
 ) -> None:
     canceled = (await caller.post("/v1/exports/resource", json=TASKS)).json()["id"]
     await caller.post(f"/v1/exports/{canceled}/cancel")
     failed = (await caller.post("/v1/exports/resource", json=other_tasks())).json()["id"]
     await brought_to(api, failed, Status.FAILED, problem=Problem(Code.UPSTREAM_FAILED, "no reason"))
     for export, status in ((canceled, "canceled"), (failed, "failed")):
-        refused = await caller.get(f"/v1/exports/{export}/manifest")
+        refused = await caller.get(f"/v1/exports/{export}/{part}")
         assert (refused.status_code, refused.json()["code"]) == (404, "not-found")
         assert status in refused.json()["detail"]
 
@@ -109,7 +113,7 @@ async def test_after_its_retention_a_file_has_no_manifest(api: Api, caller: http
     assert (gone.status_code, gone.json()["code"]) == (410, "artifact-expired")
 
 
-@pytest.mark.parametrize("part", ["manifest"])
+@pytest.mark.parametrize("part", ["manifest", "receipt"])
 async def test_what_is_known_of_a_file_is_for_its_client_alone(
     api: Api, caller: httpx.AsyncClient, part: str
 ) -> None:

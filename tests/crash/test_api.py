@@ -12,12 +12,16 @@ from sqlalchemy import func, select, update
 
 from app.access.clients import ClientSpec, create_client
 from app.access.models import Credential, CredentialState, Scope
+from app.artifacts.models import ArtifactState
 from app.database.base import Base
 from app.events.log import Cause
 from app.exports.cancel import cancel
-from app.exports.models import Export, Status
-from app.ids import LaneKey
+from app.exports.models import Export, Phase, Status
+from app.exports.runs import HeldArchive
+from app.exports.states import change, locked_run
+from app.ids import LaneKey, new_worker_id
 from app.lanes.control import pause
+from tests.builders import an_artifact
 from tests.crash.conftest import World, Worlds
 from tests.crash.deaths import die_everywhere
 from tests.crash.points import commits
@@ -167,6 +171,22 @@ async def an_acknowledgement(world: World) -> Call:
         invalid = {"state": CredentialState.INVALID, "invalid_since": func.now()}
         await session.execute(update(Credential).values(**invalid))
     return Call("POST", f"/v1/attention/credential-invalid.{world.tenant.credential}/acknowledge")
+
+
+@act(first=200, again=200)
+async def a_receipt(world: World) -> Call:
+    export = await world.asked(resource(world.gid))
+    async with world.sessions.begin() as session:
+        run = await locked_run(session, export.run)
+        # Its file is no longer kept, so none has to be there.
+        artifact = an_artifact(HeldArchive(run.id, new_worker_id(), 1))
+        artifact.state = ArtifactState.EXPIRED
+        session.add(artifact)
+        run.submitted_at = run.slot_freed_at = artifact.expires_at
+        for status in (Status.RUNNING, Status.ARCHIVING, Status.SUCCEEDED):
+            phase = Phase.POLLING if status is Status.RUNNING else None
+            await change(session, run, status, actor="test", phase=phase)
+    return Call("GET", f"/v1/exports/{export.id}/receipt")
 
 
 async def test_the_api_may_die_at_any_commit(worlds: Worlds, subtests: pytest.Subtests) -> None:
