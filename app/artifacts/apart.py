@@ -1,0 +1,95 @@
+"""Converting in a process of its own: what it costs in memory, and a crash, stay with it."""
+
+import asyncio
+import errno
+import os
+import resource
+import sys
+import threading
+from asyncio import StreamReader
+from asyncio.subprocess import PIPE
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from app.artifacts.formats import Format, Output, Unconvertible, convert
+from app.artifacts.store import StorageFull
+
+OUTPUTS = TypeAdapter(list[Output])
+FAILURES: dict[int, type[Exception]] = {65: Unconvertible, 73: StorageFull}
+EXIT_STATUS = {failure: status for status, failure in FAILURES.items()}
+SAID_LAST = 1000
+
+
+class Crashed(Exception):
+    """The process ended without an answer."""
+
+
+async def convert_apart(
+    source: Path, folder: Path, form: Format, *, untyped: str, line_bytes: int, memory_bytes: int
+) -> list[Output]:
+    """As `convert`, in a process that may use so much memory and ends with this one, or when canceled.
+
+    Raises `Unconvertible`, `StorageFull` or `Crashed`.
+    """
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("ASANA_EXPORTS_")}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", __name__, source, folder, form, untyped, str(line_bytes), str(memory_bytes)),
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=PIPE,
+        # Arrow's own allocator reserves more than it uses, which would count as used.
+        env=environ | {"ARROW_DEFAULT_MEMORY_POOL": "system"},
+        # Ctrl-C is for the worker, which ends this one in order.
+        start_new_session=True,
+    )
+    try:
+        answer, complaint = await asyncio.gather(_read(process.stdout), _read(process.stderr))
+        status = await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if status == 0:
+        return OUTPUTS.validate_json(answer)
+    said = (answer or complaint).decode(errors="replace").strip()[-SAID_LAST:]
+    raise FAILURES.get(status, Crashed)(said or f"the converting process ended with {status}")
+
+
+async def _read(stream: StreamReader | None) -> bytes:
+    return await stream.read() if stream else b""
+
+
+def _main(source: str, folder: str, form: str, untyped: str, line_bytes: str, memory: str) -> None:
+    threading.Thread(target=_end_with_the_worker, daemon=True).start()
+    resource.setrlimit(resource.RLIMIT_DATA, (int(memory), int(memory)))
+    try:
+        outputs = convert(
+            Path(source), Path(folder), Format(form), untyped=untyped, line_bytes=int(line_bytes)
+        )
+    except Unconvertible as error:
+        _fail(error)
+    except MemoryError:
+        _fail(Unconvertible(f"it needs more than {memory} bytes of memory"))
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+            raise
+        _fail(StorageFull(str(error)))
+    else:
+        sys.stdout.buffer.write(OUTPUTS.dump_json(outputs))
+
+
+def _fail(error: Exception) -> None:
+    sys.stdout.write(str(error))
+    sys.exit(EXIT_STATUS[type(error)])
+
+
+def _end_with_the_worker() -> None:
+    """The worker holds the other end and never writes: whatever ends it, ends the reading."""
+    os.read(0, 1)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])
