@@ -7,6 +7,7 @@ from uuid_utils import uuid7
 ExportId = NewType("ExportId", str)
 RunId = NewType("RunId", str)
 ArtifactId = NewType("ArtifactId", str)
+OutputId = NewType("OutputId", str)
 EventId = NewType("EventId", str)
 CredentialId = NewType("CredentialId", str)
 ClientId = NewType("ClientId", str)
@@ -24,6 +25,10 @@ def new_run_id() -> RunId:
 
 def new_artifact_id() -> ArtifactId:
     return ArtifactId(f"art_{uuid7().hex}")
+
+
+def new_output_id() -> OutputId:
+    return OutputId(f"out_{uuid7().hex}")
 
 
 def new_event_id() -> EventId:

@@ -16,6 +16,7 @@ from app.api import (
     jwks,
     lanes,
     manifests,
+    outputs,
     problem_pages,
     workspaces,
 )
@@ -33,6 +34,7 @@ ROOMS = (
     exports,
     manifests,
     artifacts,
+    outputs,
     workspaces,
     lanes,
     clients,

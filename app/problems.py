@@ -51,6 +51,8 @@ class Code(StrEnum):
     ARTIFACT_TOO_LARGE = "artifact-too-large"
     DOWNLOAD_REFUSED = "download-refused"
     POISON = "poison"
+    NOT_CONVERTIBLE = "not-convertible"
+    CONVERSION_FAILED = "conversion-failed"
     RUN_TIMEOUT = "run-timeout"
     QUEUE_TTL_EXCEEDED = "queue-ttl-exceeded"
 
@@ -231,6 +233,16 @@ EXPLANATIONS: dict[Code, Explanation] = {
         "Three workers have vanished while they fetched the file.",
         "An administrator finds the cause in what the workers' hosts tell (most often: out of memory). "
         "Ask for a narrower export, or again if they were killed for another reason.",
+    ),
+    Code.NOT_CONVERTIBLE: Explanation(
+        "The file cannot be made into this format.",
+        "`detail` tells why. The original stays as it is; another format may do, or a narrower export.",
+    ),
+    Code.CONVERSION_FAILED: Explanation(
+        "The file was not made into this format.",
+        "It was tried three times, and each time something broke; what the workers log tells more. The "
+        "original stays as it is. Ask for it again, or report it.",
+        retryable=True,
     ),
     Code.RUN_TIMEOUT: Explanation(
         "The job was in progress at Asana for too long.",

@@ -126,6 +126,16 @@ class Settings(BaseSettings):
     )
     max_lanes: PositiveInt = Field(10_000, description="Lanes one worker serves at the same time.")
     max_archives: PositiveInt = Field(4, description="Files one worker fetches at the same time.")
+    scratch_dir: Path | None = Field(
+        None,
+        description="Folder for files while they are made into other formats; it has to hold an archive and "
+        "what is made of it, unpacked. Empty: `scratch` in the data folder.",
+    )
+    conversion_memory_bytes: PositiveInt = Field(
+        2**31,
+        description="Most memory the process that makes other formats may use. It needs about 200 MB, and "
+        "more where lines are very long.",
+    )
 
     poll_min_seconds: PositiveFloat = Field(2, description="Shortest pause between two looks at one job.")
     poll_max_seconds: PositiveFloat = Field(60, description="Longest pause between two looks at one job.")
@@ -215,6 +225,11 @@ class Settings(BaseSettings):
     def files_url(self) -> str:
         """Where archived files are kept."""
         return self.store_url or (self.data_dir.resolve() / "files").as_uri()
+
+    @property
+    def scratch(self) -> Path:
+        """The folder of files that are being converted."""
+        return self.scratch_dir or self.data_dir.resolve() / "scratch"
 
     @property
     def retention(self) -> timedelta:

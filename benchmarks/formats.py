@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from app.artifacts.apart import convert_apart
-from app.artifacts.formats import Format
+from app.artifacts.outputs import Format
 
 POOL = 20_000
 WORDS = ["lorem", "ipsum", "dolor", "sit", "amet", "größer", "漢字", "résumé"]

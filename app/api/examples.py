@@ -153,6 +153,31 @@ ATTENTION: dict[str, Any] = {
     "count": 7,
     "acknowledged": None,
 }
+CONVERSION: dict[str, Any] = {
+    "artifact": "art_01997d3c5b7d7e3f8a1b2c3d4e5f6076",
+    "format": "parquet",
+    "state": "ready",
+    "error": None,
+    "files": [
+        {
+            "id": "out_01997d3c5b7d7e3f8a1b2c3d4e5f6077",
+            "resource_type": "task",
+            "url": "/v1/artifacts/art_01997d3c5b7d7e3f8a1b2c3d4e5f6076/outputs/parquet/"
+            "out_01997d3c5b7d7e3f8a1b2c3d4e5f6077/content",
+            "media_type": "application/vnd.apache.parquet",
+            "bytes": 123456,
+            "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+            "rows": 4711,
+            "columns": [
+                {"name": "gid", "type": "text"},
+                {"name": "created_at", "type": "timestamp"},
+                {"name": "custom_fields", "type": "list"},
+            ],
+        }
+    ],
+    "requested_at": "2026-01-02T03:04:05.678901Z",
+    "finished_at": "2026-01-02T03:04:35.678901Z",
+}
 EXAMPLES: dict[str, dict[str, Any]] = {
     "Alive": {"status": "ok"},
     "Readiness": {"ready": True, "database": True, "migrations": True, "workers": 2},
@@ -173,6 +198,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         ]
     },
     "Timeline": {"items": [EVENT]},
+    "ConversionOut": CONVERSION,
+    "ConversionList": {"items": [CONVERSION]},
     "WorkspaceOut": WORKSPACE,
     "WorkspaceList": {"items": [WORKSPACE]},
     "LaneOut": LANE,

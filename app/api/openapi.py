@@ -69,12 +69,14 @@ BY_MODEL: dict[str, tuple[str, ...]] = {
     "ExportOut": ("ETag", "Retry-After"),
     "ExportPage": ("Link",),
     "ManifestOut": ("ETag",),
+    "ConversionOut": ("Retry-After",),
 }
 BY_OPERATION: dict[str, tuple[str, ...]] = {
     "create_resource_export": ("Location", "Idempotency-Replayed"),
     "create_graph_export": ("Location", "Idempotency-Replayed"),
     "retry_export": ("Location", "Idempotency-Replayed"),
     "get_export": ("Preference-Applied",),
+    "request_output": ("Location",),
 }
 
 

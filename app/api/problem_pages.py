@@ -24,7 +24,7 @@ async def explain_problem(code: Annotated[str, Path(examples=[Code.NOT_READY])])
     code = Code(code)
     explanation = EXPLANATIONS[code]
     status = STATUSES.get(code)
-    met = f"HTTP status {status}" if status else "only in <code>error</code> of a failed export"
+    met = f"HTTP status {status}" if status else "only in <code>error</code> of what has failed"
     retry = "may succeed" if explanation.retryable else "will not succeed"
     advice = escape(explanation.advice)
     return (

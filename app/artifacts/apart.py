@@ -1,23 +1,20 @@
 """Converting in a process of its own: what it costs in memory, and a crash, stay with it."""
 
 import asyncio
-import errno
 import os
-import resource
 import sys
-import threading
 from asyncio import StreamReader
 from asyncio.subprocess import PIPE
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from app.artifacts.formats import Format, Output, Unconvertible, convert
+from app.artifacts.outputs import Format, Output, Unconvertible
 from app.artifacts.store import StorageFull
 
 OUTPUTS = TypeAdapter(list[Output])
+# By the exit status of `app.artifacts.converter`.
 FAILURES: dict[int, type[Exception]] = {65: Unconvertible, 73: StorageFull}
-EXIT_STATUS = {failure: status for status, failure in FAILURES.items()}
 SAID_LAST = 1000
 
 
@@ -35,7 +32,8 @@ async def convert_apart(
     environ = {name: value for name, value in os.environ.items() if not name.startswith("ASANA_EXPORTS_")}
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", __name__, source, folder, form, untyped, str(line_bytes), str(memory_bytes)),
+        *("-m", "app.artifacts.converter", source, folder),
+        *(form, untyped, str(line_bytes), str(memory_bytes)),
         stdin=PIPE,
         stdout=PIPE,
         stderr=PIPE,
@@ -59,37 +57,3 @@ async def convert_apart(
 
 async def _read(stream: StreamReader | None) -> bytes:
     return await stream.read() if stream else b""
-
-
-def _main(source: str, folder: str, form: str, untyped: str, line_bytes: str, memory: str) -> None:
-    threading.Thread(target=_end_with_the_worker, daemon=True).start()
-    resource.setrlimit(resource.RLIMIT_DATA, (int(memory), int(memory)))
-    try:
-        outputs = convert(
-            Path(source), Path(folder), Format(form), untyped=untyped, line_bytes=int(line_bytes)
-        )
-    except Unconvertible as error:
-        _fail(error)
-    except MemoryError:
-        _fail(Unconvertible(f"it needs more than {memory} bytes of memory"))
-    except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-            raise
-        _fail(StorageFull(str(error)))
-    else:
-        sys.stdout.buffer.write(OUTPUTS.dump_json(outputs))
-
-
-def _fail(error: Exception) -> None:
-    sys.stdout.write(str(error))
-    sys.exit(EXIT_STATUS[type(error)])
-
-
-def _end_with_the_worker() -> None:
-    """The worker holds the other end and never writes: whatever ends it, ends the reading."""
-    os.read(0, 1)
-    os._exit(1)
-
-
-if __name__ == "__main__":
-    _main(*sys.argv[1:])

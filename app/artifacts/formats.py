@@ -11,9 +11,7 @@ import math
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import date, datetime
-from enum import StrEnum
 from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,40 +19,11 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from app.artifacts.outputs import MEDIA_TYPES, Format, Output, Unconvertible
 from app.artifacts.shapes import MAP, Form, Shape
 
 BATCH_BYTES = 16 << 20
 MOST_TYPES = 100
-
-
-class Format(StrEnum):
-    """What a file can be made into: Apache `parquet`, or `csv` as of RFC 4180."""
-
-    PARQUET = "parquet"
-    CSV = "csv"
-
-
-MEDIA_TYPES = {
-    Format.PARQUET: "application/vnd.apache.parquet",
-    Format.CSV: "text/csv; charset=utf-8",
-}
-
-
-class Unconvertible(Exception):
-    """The file cannot be brought into the format; trying again would not help."""
-
-
-@dataclass(frozen=True)
-class Output:
-    """One file made, with all objects of one type. `columns` are names and forms, in order."""
-
-    resource_type: str
-    path: Path
-    rows: int
-    bytes: int
-    sha256: str
-    media_type: str
-    columns: tuple[tuple[str, Form], ...]
 
 
 class Table(Protocol):
@@ -122,7 +91,7 @@ def _objects(source: Path, untyped: str, line_bytes: int) -> Iterator[tuple[str,
                 if not line.isspace():
                     value = _object(line, number)
                     kind = value.get("resource_type")
-                    yield kind if isinstance(kind, str) else untyped, value, len(line)
+                    yield _without_nul(kind) if isinstance(kind, str) else untyped, value, len(line)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise Unconvertible(f"the file is damaged: {error}") from None
 
@@ -169,13 +138,18 @@ def column_names(shape: Shape) -> dict[str, str]:
     taken: set[str] = set()
     names = {}
     for field in shape.fields:
-        name = given = field or "_"
+        name = given = _without_nul(field) or "_"
         numbers = count(2)
         while name.lower() in taken:
             name = f"{given}_{next(numbers)}"
         taken.add(name.lower())
         names[field] = name
     return names
+
+
+def _without_nul(name: str) -> str:
+    """PostgreSQL, which is told of these names, has no such character."""
+    return name.replace("\0", "")
 
 
 class ParquetTable:

@@ -3,11 +3,12 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import ForeignKey, func
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.artifacts.outputs import Format
 from app.database.base import Base, BigInt, Json, one_of
-from app.ids import ArtifactId, RunId
+from app.ids import ArtifactId, OutputId, RunId, WorkerId
 
 MEDIA_TYPE = "application/gzip"
 LINES_MEDIA_TYPE = "application/x-ndjson"
@@ -55,3 +56,67 @@ class Artifact(Base):
         """The state, where expiry has not yet been noted too."""
         over = self.state in {ArtifactState.AVAILABLE, ArtifactState.EXPIRING} and now >= self.expires_at
         return ArtifactState.EXPIRED if over else self.state
+
+
+class ConversionState(StrEnum):
+    """Whether the files of a format are there: `pending` until a worker has made them, then `ready`, or
+    `failed` for good.
+    """
+
+    PENDING = "pending"
+    READY = "ready"
+    FAILED = "failed"
+
+
+class Conversion(Base):
+    """An artifact made into a format on request.
+
+    While pending, `worker` and `fence` are to it what holder and fence are to a lane; `failures` counts the
+    workers that vanished while they had it, and the tries that crashed; `not_before` holds it back.
+    """
+
+    __tablename__ = "conversions"
+
+    artifact: Mapped[ArtifactId] = mapped_column(
+        ForeignKey("artifacts.id", ondelete="CASCADE"), primary_key=True
+    )
+    format: Mapped[Format] = mapped_column(one_of(Format, "format"), primary_key=True)
+    state: Mapped[ConversionState] = mapped_column(one_of(ConversionState, "state"))
+    worker: Mapped[WorkerId | None] = mapped_column(ForeignKey("workers.id", ondelete="SET NULL"))
+    fence: Mapped[BigInt] = mapped_column(server_default=text("0"))
+    failures: Mapped[int] = mapped_column(server_default=text("0"))
+    not_before: Mapped[datetime] = mapped_column(server_default=func.now())
+    error: Mapped[Json | None]
+    requested_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    finished_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        CheckConstraint("(finished_at IS NOT NULL) = (state <> 'pending')", "finished"),
+        CheckConstraint("(error IS NOT NULL) = (state = 'failed')", "failed"),
+        Index("conversions_pending_idx", "requested_at", postgresql_where=text("state = 'pending'")),
+        Index("conversions_worker_idx", "worker", postgresql_where=text("worker IS NOT NULL")),
+    )
+
+
+class OutputFile(Base):
+    """One file of a conversion, with all objects of a resource type; `key` names it in the store."""
+
+    __tablename__ = "output_files"
+
+    id: Mapped[OutputId] = mapped_column(primary_key=True)
+    artifact: Mapped[ArtifactId]
+    format: Mapped[Format] = mapped_column(one_of(Format, "format"))
+    resource_type: Mapped[str]
+    key: Mapped[str] = mapped_column(unique=True)
+    media_type: Mapped[str]
+    sha256: Mapped[str]
+    bytes: Mapped[BigInt]
+    rows: Mapped[BigInt]
+    columns: Mapped[list[Json]]
+
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["artifact", "format"], ["conversions.artifact", "conversions.format"], ondelete="CASCADE"
+        ),
+        Index("output_files_artifact_idx", "artifact", "format"),
+    )

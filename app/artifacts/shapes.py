@@ -22,7 +22,9 @@ DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 class Form(StrEnum):
-    """What a column holds. `json` is text with a JSON value in it, for what fits nothing else."""
+    """What a column holds: `boolean`; `integer` of 64 bits; `number`, a double; `text`; `timestamp` in UTC;
+    `date`; `struct` with fields; `list`; or `json`, text with a JSON value in it, for what fits nothing else.
+    """
 
     BOOLEAN = "boolean"
     INTEGER = "integer"

@@ -9,7 +9,17 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeEngine
 
-from app.ids import ArtifactId, ClientId, CredentialId, EventId, ExportId, LaneKey, RunId, WorkerId
+from app.ids import (
+    ArtifactId,
+    ClientId,
+    CredentialId,
+    EventId,
+    ExportId,
+    LaneKey,
+    OutputId,
+    RunId,
+    WorkerId,
+)
 
 Json = dict[str, Any]
 BigInt = NewType("BigInt", int)
@@ -38,7 +48,7 @@ class Base(DeclarativeBase):
         list[Json]: JSONB(),
         list[str]: ARRAY(Text),
         **dict.fromkeys(
-            (ArtifactId, ClientId, CredentialId, EventId, ExportId, LaneKey, RunId, WorkerId), _ID
+            (ArtifactId, ClientId, CredentialId, EventId, ExportId, LaneKey, OutputId, RunId, WorkerId), _ID
         ),
     }
 

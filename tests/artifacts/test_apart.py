@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 from app.artifacts.apart import Crashed, convert_apart
-from app.artifacts.formats import Format, Unconvertible, convert
+from app.artifacts.formats import convert
+from app.artifacts.outputs import Format, Unconvertible
 from app.artifacts.store import StorageFull
 
 MEMORY = 1 << 30
