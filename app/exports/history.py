@@ -12,7 +12,7 @@ from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.models import Client, Scope
-from app.artifacts.models import Artifact, ArtifactState
+from app.artifacts.models import Artifact, ArtifactState, OutputFile
 from app.artifacts.store import NotStored, Store, StoreFailed
 from app.events.log import Event, EventType
 from app.exports.models import Export, Status
@@ -129,22 +129,26 @@ async def _in_files(session: AsyncSession, store: Store) -> AsyncIterator[Violat
         without.where(Export.status == Status.SUCCEEDED, Artifact.id.is_(None))
     ):
         yield Violation(Promise.FILE, export, "has succeeded without an artifact")
-    kept = select(Artifact).order_by(Artifact.id)
-    async for artifact in _streamed(session, kept.where(Artifact.state == ArtifactState.AVAILABLE)):
+    is_kept = Artifact.state == ArtifactState.AVAILABLE
+    made = select(OutputFile).join(Artifact, Artifact.id == OutputFile.artifact)
+    async for artifact in _streamed(session, select(Artifact).where(is_kept).order_by(Artifact.id)):
         if fault := await _fault_of(artifact, store):
             yield Violation(Promise.FILE, artifact.id, fault)
+    async for output in _streamed(session, made.where(is_kept).order_by(OutputFile.id)):
+        if fault := await _fault_of(output, store):
+            yield Violation(Promise.FILE, output.id, fault)
 
 
-async def _fault_of(artifact: Artifact, store: Store) -> str | None:
+async def _fault_of(kept: Artifact | OutputFile, store: Store) -> str | None:
     try:
-        file = await store.open(artifact.key)
+        file = await store.open(kept.key)
     except (NotStored, StoreFailed) as error:
-        return f"{artifact.key} cannot be read: {type(error).__name__}"
+        return f"{kept.key} cannot be read: {type(error).__name__}"
     digest = hashlib.sha256()
     async for piece in file.chunks():
         digest.update(piece)
-    if file.size != artifact.bytes or digest.hexdigest() != artifact.sha256:
-        return f"{artifact.key} is not the file that was verified"
+    if file.size != kept.bytes or digest.hexdigest() != kept.sha256:
+        return f"{kept.key} is not the file that was verified"
     return None
 
 

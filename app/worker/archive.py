@@ -190,7 +190,9 @@ async def _fetch_and_keep(ctx: Context, archive: HeldArchive, run: Run, waited: 
     policy = DownloadPolicy(settings.download_hosts, settings.download_allow_http)
     download = Download(ctx.downloads, policy, address, pause)
     key = f"{run.workspace}/{run.id}-{archive.fence}.jsonl.gz"
-    verifier = Verifier(Limits(settings.max_line_bytes, settings.max_uncompressed_bytes), only_type(run.request))
+    verifier = Verifier(
+        Limits(settings.max_line_bytes, settings.max_uncompressed_bytes), only_type(run.request)
+    )
     async with fetched(download, ctx.store, key, verifier) as (writer, verified):
         await uninterrupted(_keep(ctx, archive, _artifact(ctx, run, key, verified), writer))
 

@@ -13,7 +13,7 @@ import structlog
 from app.artifacts.apart import convert_apart
 from app.artifacts.models import Artifact
 from app.artifacts.outputs import Output, Unconvertible
-from app.artifacts.store import NotStored, StorageFull, Writer
+from app.artifacts.store import NotStored, StorageFull, StoreFailed, Writer
 from app.database.base import Json
 from app.exports.conversions import (
     ConversionLost,
@@ -25,9 +25,9 @@ from app.exports.conversions import (
     source_of,
 )
 from app.exports.models import Run
+from app.exports.requests import only_type
 from app.ids import new_output_id
 from app.problems import Code, Problem
-from app.worker.archive import only_type
 from app.worker.context import Context
 from app.worker.uninterrupted import uninterrupted
 
@@ -58,7 +58,7 @@ async def convert(ctx: Context, held: HeldConversion) -> None:
             await ctx.write(conversion_failed, held, failure)
     except ConversionLost:
         log.warning("conversion.lost", artifact=held.artifact, format=held.format)
-    except (StorageFull, OSError) as error:
+    except (StorageFull, StoreFailed, OSError) as error:
         log.warning("conversion.waits", artifact=held.artifact, format=held.format, error=repr(error))
         await ctx.write(put_back, held, seconds=ctx.settings.backoff_max_seconds, failures=0)
     except Exception:
@@ -93,7 +93,7 @@ async def _convert_and_keep(ctx: Context, held: HeldConversion, artifact: Artifa
             source,
             Path(scratch),
             held.format,
-            untyped=only_type(run),
+            untyped=only_type(run.request),
             line_bytes=settings.max_line_bytes,
             memory_bytes=settings.conversion_memory_bytes,
         )

@@ -106,8 +106,8 @@ async def test_anybody_can_check_a_file_by_its_receipt(
         assert (code, "2 lines, whole and unchanged" in output) == (0, True), output
     code, output = await check(cut, *offline)
     assert (code, "the file ends in the middle" in output) == (1, True), output
-    for by in ([], [*offline, "--url", api.url], ["--url", "http://127.0.0.1:9"], ["--jwks", "file"]):
-        code, output = await check(file, *by)
+    for wrong in ([], [*offline, "--url", api.url], ["--url", "http://127.0.0.1:9"], ["--jwks", "file"]):
+        code, output = await check(file, *wrong)
         assert (code, "Traceback" in output) == (1, False), output
     receipt.write_text(receipt.read_text().replace(".", ".x", 1))
     code, output = await check(file, *offline)

@@ -13,12 +13,14 @@ import pytest
 from sqlalchemy import func, select, text
 
 from app.access.vault import open_vault
-from app.artifacts.models import Artifact
+from app.artifacts.models import Artifact, Conversion, OutputFile
+from app.artifacts.outputs import Format
 from app.artifacts.store import open_store
 from app.database.session import open_database
-from app.events.log import Event
+from app.events.log import Cause, Event
 from app.exports.accept import Rules, Submission, accept
 from app.exports.models import Export, Run, Status
+from app.exports.outputs import ask_for_conversion
 from app.exports.requests import ExportRequest
 from app.sandbox.control import SandboxControl
 from app.sandbox.faults import Call, FaultKind
@@ -29,6 +31,7 @@ from tests.conftest import a_secret_key
 from tests.crash.victim import Death, Mortal, be_ready_to_fork
 from tests.history import check_history
 from tests.postgres import copied_database
+from tests.processes import until
 from tests.stores import folder_of
 from tests.system.conftest import Service
 from tests.system.exports import assert_verified
@@ -132,7 +135,25 @@ class World(Service):
         folder = folder_of(self.settings)
         kept = {path.relative_to(folder).as_posix() for path in folder.glob("[0-9]*/*")}
         async with self.sessions() as session:
+            kept -= set(await session.scalars(select(OutputFile.key)))
             return kept - set(await session.scalars(select(Artifact.key)))
+
+    async def asked_as(self, export: Export, form: Format) -> Artifact:
+        """Its file is wanted in another format."""
+        async with self.sessions.begin() as session:
+            artifact = (await session.scalars(select(Artifact).where(Artifact.run == export.run))).one()
+            await ask_for_conversion(session, self.tenant.client, artifact.id, form, Cause("test"))
+        return artifact
+
+    async def conversion(
+        self, artifact: Artifact, form: Format, is_so: Callable[[Conversion], bool]
+    ) -> Conversion:
+        async def look() -> Conversion | None:
+            async with self.sessions() as session:
+                found = await session.get_one(Conversion, (artifact.id, form))
+            return found if is_so(found) else None
+
+        return await until(look, PATIENCE, lambda: f"{artifact.id} as {form}")
 
     async def count_runs(self) -> int:
         async with self.sessions() as session:

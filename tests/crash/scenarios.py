@@ -12,6 +12,8 @@ from sqlalchemy import func, select, text, update
 from app.access.credentials import replace_token
 from app.access.models import Credential, CredentialState, Priority, Workspace
 from app.access.vault import open_vault
+from app.artifacts.models import ConversionState
+from app.artifacts.outputs import Format
 from app.asana.client import AsanaClient
 from app.events.log import Cause, Event, EventType
 from app.exports.accept import Rules, Submission, accept
@@ -29,6 +31,7 @@ from tests.builders import another_workspace
 from tests.crash.conftest import NEVER, World
 from tests.locks import until_somebody_waits
 from tests.processes import until
+from tests.stores import folder_of
 from tests.system.exports import resource
 
 LONG, SHORT = 3600.0, 10.0
@@ -337,3 +340,31 @@ async def a_lane_is_passed_over_because_it_is_locked(world: World) -> None:
         await lock_lane(session, lane)
         await until_somebody_waits(world.sessions)
     await world.succeeds(export)
+
+
+@scenario()
+async def a_file_is_made_into_parquet_when_the_store_can_be_read_again(world: World) -> None:
+    export = await world.asked(tasks(world))
+    await world.succeeds(export)
+    (stored,) = folder_of(world.settings).glob(f"{world.gid}/*")
+    hidden = stored.rename(world.folder / f"{world.gid}-hidden")
+    stored.mkdir()
+    artifact = await world.asked_as(export, Format.PARQUET)
+    await world.conversion(artifact, Format.PARQUET, lambda found: found.not_before > found.requested_at)
+    stored.rmdir()
+    hidden.rename(stored)
+    made = await world.conversion(artifact, Format.PARQUET, lambda found: found.finished_at is not None)
+    assert made.state is ConversionState.READY
+
+
+@scenario()
+async def a_file_that_was_damaged_since_is_not_made_into_csv(world: World) -> None:
+    export = await world.asked(tasks(world))
+    await world.succeeds(export)
+    (stored,) = folder_of(world.settings).glob(f"{world.gid}/*")
+    whole = stored.read_bytes()
+    stored.write_bytes(whole[:-1])
+    artifact = await world.asked_as(export, Format.CSV)
+    failed = await world.conversion(artifact, Format.CSV, lambda found: found.finished_at is not None)
+    assert (failed.error or {})["code"] == "not-convertible"
+    stored.write_bytes(whole)

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
+from hashlib import sha256
 from typing import Any
 
 import httpx
@@ -13,7 +14,8 @@ from sqlalchemy import func, select, update
 from app.access.clients import ClientSpec, create_client
 from app.access.models import Credential, CredentialState, Scope
 from app.artifacts.models import ArtifactState
-from app.database.base import Base
+from app.artifacts.store import open_store
+from app.database.base import Base, BigInt
 from app.events.log import Cause
 from app.exports.cancel import cancel
 from app.exports.models import Export, Phase, Status
@@ -187,6 +189,23 @@ async def a_receipt(world: World) -> Call:
             phase = Phase.POLLING if status is Status.RUNNING else None
             await change(session, run, status, actor="test", phase=phase)
     return Call("GET", f"/v1/exports/{export.id}/receipt")
+
+
+@act(first=202, again=202)
+async def another_format(world: World) -> Call:
+    export = await world.asked(resource(world.gid))
+    async with world.sessions.begin() as session:
+        run = await locked_run(session, export.run)
+        for status, phase in ((Status.RUNNING, Phase.POLLING), (Status.ARCHIVING, None)):
+            await change(session, run, status, actor="test", phase=phase)
+        artifact = an_artifact(HeldArchive(run.id, new_worker_id(), 1))
+        artifact.bytes, artifact.sha256 = BigInt(0), sha256(b"").hexdigest()
+        session.add(artifact)
+        await change(session, run, Status.SUCCEEDED, actor="test")
+    async with open_store(world.settings.files_url).writer(artifact.key) as writer:
+        await writer.write(b"")
+        await writer.publish()
+    return Call("POST", f"/v1/artifacts/{artifact.id}/outputs", {"format": "csv"})
 
 
 async def test_the_api_may_die_at_any_commit(worlds: Worlds, subtests: pytest.Subtests) -> None:

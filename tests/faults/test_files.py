@@ -34,7 +34,7 @@ async def test_17_a_download_is_cut_and_its_address_has_expired_by_then(service:
     """Only what was cut is fetched again."""
     service.sandbox.put_workspace("1001", tasks=60_000)
     service.sandbox.add_fault(Call.FILE, FaultKind.TRUNCATE, fraction=0.7, after=1)
-    service.sandbox.add_fault(Call.FILE, FaultKind.EXPIRE_URL, after=2)
+    service.sandbox.add_fault(Call.FILE, FaultKind.EXPIRE_URL, after=1)
     service.worker()
     (export,) = await service.finished(await service.submit(resource()), within=90)
     await assert_verified(service, export)
