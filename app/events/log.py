@@ -23,6 +23,7 @@ class EventType(StrEnum):
     ARTIFACT_CONVERSION_REQUESTED = "artifact.conversion_requested"
     ARTIFACT_CONVERTED = "artifact.converted"
     ARTIFACT_CONVERSION_FAILED = "artifact.conversion_failed"
+    SCHEMA_CHANGED = "schema.changed"
     LANE_BLOCKED = "lane.blocked"
     LANE_UNBLOCKED = "lane.unblocked"
     LANE_PAUSED = "lane.paused"

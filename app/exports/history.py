@@ -69,7 +69,9 @@ async def _exports(session: AsyncSession) -> AsyncIterator[tuple[ExportView, Seq
     while views := await export_views(session, EVERYBODY, ExportFilter(), before=before, most=AT_ONCE):
         stories = defaultdict[str | None, list[Event]](list)
         ids = [view.export.id for view in views]
-        for event in await session.scalars(select(Event).where(Event.export.in_(ids)).order_by(Event.seq)):
+        # A note on its content is no change of an export.
+        changes = select(Event).where(Event.export.in_(ids), Event.type != EventType.SCHEMA_CHANGED)
+        for event in await session.scalars(changes.order_by(Event.seq)):
             stories[event.export].append(event)
         for view in views:
             yield view, stories[view.export.id]

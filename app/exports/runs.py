@@ -9,6 +9,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.artifacts.models import Artifact
+from app.exports.drift import tell_of_drift
 from app.exports.models import Phase, Run, Status
 from app.exports.order import head, until_another_try, waits_for_a_token
 from app.exports.states import LIVE, change, locked_run, seen_running
@@ -286,6 +287,7 @@ async def archived(
     if await session.scalar(select(Artifact.id).where(Artifact.key == artifact.key)):
         return  # committed before, and only the answer was lost
     run = await hold_archive(session, archive)
+    await tell_of_drift(session, run, artifact, actor=archive.worker)
     session.add(artifact)
     await change(
         session,

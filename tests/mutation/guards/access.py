@@ -183,4 +183,10 @@ GUARDS = (
             "await session.get_one(Credential, credential_id)",
         ),
     ),
+    Guard(
+        "the first signing key is made by one",
+        "receipts signed by keys that only one process uses",
+        "tests/access/test_signing.py::test_the_first_to_need_a_key_makes_it_and_all_others_use_it",
+        Edit("app/access/signing.py", "        await session.execute(LOCK_KEYS)\n", ""),
+    ),
 )
