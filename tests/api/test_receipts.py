@@ -3,6 +3,8 @@
 import asyncio
 import gzip
 import json
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from tests.api.conftest import Api
 from tests.api.test_limits import asked, succeeded
 from tests.processes import COMMAND, said
 
+DOCS = Path(__file__).parents[2] / "docs" / "files.md"
 FILE = gzip.compress(b'{"gid":"1"}\n{"gid":"2"}\n', mtime=0)
 
 
@@ -112,3 +115,18 @@ async def test_anybody_can_check_a_file_by_its_receipt(
     receipt.write_text(receipt.read_text().replace(".", ".x", 1))
     code, output = await check(file, *offline)
     assert (code, "is not signed by any of the keys" in output) == (1, True), output
+
+
+async def test_the_steps_of_the_docs_check_a_file_by_hand(
+    api: Api, caller: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    found = re.search(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    assert found
+    (tmp_path / "by_hand.py").write_text(found[1])
+    (tmp_path / "receipt").write_text((await caller.get(await finished(api, caller) + "/receipt")).text)
+    (tmp_path / "jwks.json").write_text(json.dumps(await keys(api)))
+    (tmp_path / "tasks.jsonl.gz").write_bytes(FILE)
+    code, output = await said(sys.executable, "by_hand.py", cwd=tmp_path)
+    assert (code, "the file of artifact art_" in output) == (0, True), output
+    (tmp_path / "tasks.jsonl.gz").write_bytes(FILE[:-1])
+    assert (await said(sys.executable, "by_hand.py", cwd=tmp_path))[0] == 1
