@@ -44,7 +44,7 @@ class OutputOut(BaseModel):
     url: str = Field(description="Where to download it, with an API key.")
     count: int = Field(description="How many objects are in it.")
     bytes: int
-    uncompressed_bytes: int
+    uncompressed_bytes: int | None = Field(description="Of the lines; null for another format.")
     sha256: str = Field(description="Of the stored bytes.")
     media_type: str
 

@@ -3,6 +3,7 @@
 Names follow the manifest of FHIR Bulk Data, where that has them.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -10,7 +11,7 @@ from typing import Any
 
 import rfc8785
 
-from app.artifacts.models import Artifact
+from app.artifacts.models import Artifact, OutputFile
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Output:
     url: str
     count: int
     bytes: int
-    uncompressed_bytes: int
+    uncompressed_bytes: int | None
     sha256: str
     media_type: str
 
@@ -85,13 +86,13 @@ class Manifest:
     expires_at: datetime
 
 
-def manifest_of(artifact: Artifact, origin: Origin) -> Manifest:
-    """The manifest of an artifact whose `key_paths` are loaded."""
+def manifest_of(artifact: Artifact, origin: Origin, made: Iterable[OutputFile] = ()) -> Manifest:
+    """The manifest of an artifact whose `key_paths` are loaded, and of what was made of its file."""
     return Manifest(
         transaction_time=origin.transaction_time,
         request=origin.request,
         requires_access_token=True,
-        output=_outputs(artifact),
+        output=[_stored(artifact), *map(_made, made)],
         deleted=[],
         data_as_of=origin.data_as_of,
         totals=Totals(artifact.lines, artifact.by_type, artifact.duplicate_gids),
@@ -101,9 +102,9 @@ def manifest_of(artifact: Artifact, origin: Origin) -> Manifest:
     )
 
 
-def _outputs(artifact: Artifact) -> list[Output]:
+def _stored(artifact: Artifact) -> Output:
     types = list(artifact.by_type)
-    stored = Output(
+    return Output(
         type=types[0] if len(types) == 1 else None,
         url=f"/v1/artifacts/{artifact.id}/content",
         count=artifact.lines,
@@ -112,7 +113,18 @@ def _outputs(artifact: Artifact) -> list[Output]:
         sha256=artifact.sha256,
         media_type=artifact.media_type,
     )
-    return [stored]
+
+
+def _made(file: OutputFile) -> Output:
+    return Output(
+        type=file.resource_type,
+        url=f"/v1/artifacts/{file.artifact}/outputs/{file.format}/{file.id}/content",
+        count=file.rows,
+        bytes=file.bytes,
+        uncompressed_bytes=None,
+        sha256=file.sha256,
+        media_type=file.media_type,
+    )
 
 
 def schemas_of(artifact: Artifact) -> dict[str, Schema] | None:

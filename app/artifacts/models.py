@@ -12,6 +12,7 @@ from app.ids import ArtifactId, OutputId, RunId, WorkerId
 
 MEDIA_TYPE = "application/gzip"
 LINES_MEDIA_TYPE = "application/x-ndjson"
+DUPLICATES = ".duplicates.gz"
 
 
 class ArtifactState(StrEnum):
@@ -51,6 +52,11 @@ class Artifact(Base):
     receipt: Mapped[str | None] = mapped_column(deferred=True)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime]
+
+    @property
+    def duplicates_key(self) -> str:
+        """Names the list of lines that repeat an object, which is there if there are such lines."""
+        return f"{self.key}{DUPLICATES}"
 
     def state_at(self, now: datetime) -> ArtifactState:
         """The state, where expiry has not yet been noted too."""

@@ -1,11 +1,12 @@
 """What has come of an export, for those who want its file."""
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.signing import signing_key
 from app.access.vault import Vault
 from app.artifacts.manifest import Manifest, Origin, Span, Upstream, manifest_of
-from app.artifacts.models import Artifact, ArtifactState
+from app.artifacts.models import Artifact, ArtifactState, OutputFile
 from app.artifacts.receipt import facts_of, signed
 from app.database.base import NO_KEY_UPDATE
 from app.exports.models import Run
@@ -21,7 +22,9 @@ async def manifest_for(session: AsyncSession, view: ExportView) -> Manifest:
     if view.artifact_state not in KEPT:
         raise ProblemError(Code.ARTIFACT_EXPIRED, f"The file of export {view.export.id} is no longer kept.")
     await session.refresh(artifact, ["key_paths"])
-    return manifest_of(artifact, _origin(view.run))
+    made = select(OutputFile).where(OutputFile.artifact == artifact.id)
+    files = await session.scalars(made.order_by(OutputFile.format, OutputFile.resource_type))
+    return manifest_of(artifact, _origin(view.run), files)
 
 
 async def receipt_for(session: AsyncSession, vault: Vault, view: ExportView) -> str:

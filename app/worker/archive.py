@@ -1,9 +1,12 @@
 """Fetching the file of a finished job, verifying it and keeping it."""
 
 import asyncio
+from collections.abc import Iterable, Iterator
+from contextlib import AsyncExitStack
 
 import structlog
 
+from app.artifacts.duplicates import packed
 from app.artifacts.fetch import (
     Download,
     DownloadPolicy,
@@ -193,18 +196,30 @@ async def _fetch_and_keep(ctx: Context, archive: HeldArchive, run: Run, waited: 
     verifier = Verifier(
         Limits(settings.max_line_bytes, settings.max_uncompressed_bytes), only_type(run.request)
     )
-    async with fetched(download, ctx.store, key, verifier) as (writer, verified):
-        await uninterrupted(_keep(ctx, archive, _artifact(ctx, run, key, verified), writer))
+    async with AsyncExitStack() as stack:
+        writer, verified = await stack.enter_async_context(fetched(download, ctx.store, key, verifier))
+        artifact, writers = _artifact(ctx, run, key, verified), [writer]
+        if verified.duplicate_gids:
+            writers += [await stack.enter_async_context(ctx.store.writer(artifact.duplicates_key))]
+            await _write(writers[-1], packed(verifier.duplicates.ordinals()))
+        await uninterrupted(_keep(ctx, archive, artifact, writers))
 
 
-async def _keep(ctx: Context, archive: HeldArchive, artifact: Artifact, writer: Writer) -> None:
-    """Publish the file and record it, in this order: a record without its file must never be."""
+async def _write(writer: Writer, pieces: Iterator[bytes]) -> None:
+    while piece := await asyncio.to_thread(next, pieces, b""):
+        await writer.write(piece)
+
+
+async def _keep(ctx: Context, archive: HeldArchive, artifact: Artifact, writers: Iterable[Writer]) -> None:
+    """Publish the files and record them, in this order: a record without its file must never be."""
     warnings = [] if artifact.lines else [{"code": "empty_result", "detail": "Asana exported no objects."}]
-    await writer.publish()
+    for writer in writers:
+        await writer.publish()
     try:
         await ctx.write(archived, archive, artifact, warnings)
     except LaneLost:
         await ctx.store.delete(artifact.key)
+        await ctx.store.delete(artifact.duplicates_key)
         raise
     log.info("run.archived", run=archive.run, lines=artifact.lines, sha256=artifact.sha256)
 

@@ -57,6 +57,7 @@ class Service:
             "DATABASE_URL": s.database_url or "",
             "DATA_DIR": str(s.data_dir),
             "SECRET_KEYS": s.secret_keys[0].get_secret_value(),
+            "STORE_URL": s.store_url,
             "ASANA_URL": s.asana_url,
             "DOWNLOAD_HOSTS": "127.0.0.1",
             "DOWNLOAD_ALLOW_HTTP": "true",
@@ -118,12 +119,21 @@ WORKSPACES = ("1001", "1002", "1003", "1004", "1005")
 
 
 @pytest.fixture
-async def service(sandbox: SandboxControl, database_url: str, tmp_path: Path) -> AsyncIterator[Service]:
+def store_url() -> str:
+    """Where the service keeps its files; the default, where a module says nothing else."""
+    return ""
+
+
+@pytest.fixture
+async def service(
+    sandbox: SandboxControl, database_url: str, store_url: str, tmp_path: Path
+) -> AsyncIterator[Service]:
     settings = Settings(
         database_url=database_url,
         data_dir=tmp_path / "data",
         secret_keys=(a_secret_key(),),
         asana_url=sandbox.api_url,
+        store_url=store_url,
     )
     async with open_database(settings) as database:
         with ExitStack() as stack:
