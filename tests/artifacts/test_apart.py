@@ -8,7 +8,7 @@ import resource
 import sys
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,14 @@ from app.artifacts.apart import Crashed, convert_apart
 from app.artifacts.formats import convert
 from app.artifacts.outputs import Format, Unconvertible
 from app.artifacts.store import StorageFull
+from tests.processes import until
 
 MEMORY = 1 << 30
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    # Incompressible, for a full disk; and work for some seconds, for those who end too early.
-    rows = (json.dumps({"gid": os.urandom(200).hex(), "n": number}) for number in range(50_000))
+    rows = (json.dumps({"gid": os.urandom(200).hex(), "n": number}) for number in range(20_000))
     path = tmp_path / "source.gz"
     path.write_bytes(gzip.compress("\n".join(rows).encode(), 1))
     return path
@@ -48,13 +48,25 @@ def files_limited_to(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+@pytest.fixture
+def endless(tmp_path: Path) -> Path:
+    """A file whose first byte is waited for."""
+    path = tmp_path / "source"
+    os.mkfifo(path)
+    return path
+
+
 async def child_of(process: psutil.Process) -> psutil.Process:
-    """The converting process, once it has begun to write."""
-    while True:
-        for child in process.children(recursive=True):
-            if child.is_running() and any(file.path.endswith("000.parquet") for file in child.open_files()):
-                return child
-        await asyncio.sleep(0.01)
+    """The converting process."""
+
+    async def look() -> psutil.Process | None:
+        with suppress(psutil.Error):
+            for child in process.children():
+                if "app.artifacts.converter" in child.cmdline():
+                    return child
+        return None
+
+    return await until(look, 30, lambda: "a converting process")
 
 
 @pytest.mark.parametrize("form", Format)
@@ -89,15 +101,15 @@ async def test_a_crash_is_told_with_the_last_words(tmp_path: Path) -> None:
         await apart(tmp_path / "nothing")
 
 
-async def test_who_is_killed_is_told_of(source: Path) -> None:
-    task = asyncio.create_task(apart(source))
+async def test_who_is_killed_is_told_of(endless: Path) -> None:
+    task = asyncio.create_task(apart(endless))
     (await child_of(psutil.Process())).kill()
     with pytest.raises(Crashed, match="ended with -9"):
         await task
 
 
-async def test_one_that_is_canceled_leaves_no_process(source: Path) -> None:
-    task = asyncio.create_task(apart(source))
+async def test_one_that_is_canceled_leaves_no_process(endless: Path) -> None:
+    task = asyncio.create_task(apart(endless))
     child = await child_of(psutil.Process())
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -105,22 +117,25 @@ async def test_one_that_is_canceled_leaves_no_process(source: Path) -> None:
     assert not child.is_running()
 
 
-async def test_it_ends_with_a_worker_that_is_killed(source: Path) -> None:
+async def test_it_ends_with_a_worker_that_is_killed(endless: Path) -> None:
     program = f"""
         import asyncio
         from tests.artifacts.test_apart import Path, apart
-        asyncio.run(apart(Path({str(source)!r})))
+        asyncio.run(apart(Path({str(endless)!r})))
     """
     worker = await asyncio.create_subprocess_exec(sys.executable, "-c", textwrap.dedent(program))
     child = await child_of(psutil.Process(worker.pid))
     worker.kill()
     await worker.wait()
-    await asyncio.to_thread(child.wait)
+    await asyncio.to_thread(child.wait, 20)
 
 
-async def test_secrets_of_the_worker_are_not_handed_on(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_secrets_of_the_worker_are_not_handed_on(
+    endless: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ASANA_EXPORTS_SECRET_KEYS", "secret")
-    task = asyncio.create_task(apart(source))
+    task = asyncio.create_task(apart(endless))
     child = await child_of(psutil.Process())
     assert not any(name.startswith("ASANA_EXPORTS_") for name in child.environ())
-    await task
+    task.cancel()
+    await asyncio.wait({task})
