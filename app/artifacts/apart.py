@@ -32,7 +32,8 @@ async def convert_apart(
     environ = {name: value for name, value in os.environ.items() if not name.startswith("ASANA_EXPORTS_")}
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "app.artifacts.converter", source, folder),
+        # Nothing from the folder that the worker happens to be in.
+        *("-P", "-m", "app.artifacts.converter", source, folder),
         *(form, untyped, str(line_bytes), str(memory_bytes)),
         stdin=PIPE,
         stdout=PIPE,
