@@ -70,7 +70,7 @@ class Settings(BaseSettings):
     store_url: str = Field(
         "",
         description="Where archived files are kept: `file:///folder`, `s3://bucket/prefix`, "
-        "`gs://bucket/prefix` or `az://account/container/prefix`; all processes must reach it. "
+        "`gs://bucket/prefix` or `az://container/prefix`; all processes must reach it. "
         "Empty: `files` in the data folder.",
     )
     delivery: Delivery = Field(
@@ -217,7 +217,7 @@ class Settings(BaseSettings):
         if value and not local and not (url.scheme in OBJECT_STORES and url.netloc):
             raise ValueError(
                 "must be `file:///folder`, `s3://bucket/prefix`, `gs://bucket/prefix` or "
-                "`az://account/container/prefix`"
+                "`az://container/prefix`"
             )
         return value
 

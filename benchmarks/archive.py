@@ -48,7 +48,7 @@ def main(*sizes: str) -> None:
             packed = written(Path(name) / "source", size * 10**6) // 10**6
             began = time.perf_counter()
             subprocess.run(
-                ["sh", "-c", PLAIN.format(url=url)], cwd=name, check=True, stdout=subprocess.DEVNULL
+                ["/bin/sh", "-c", PLAIN.format(url=url)], cwd=name, check=True, stdout=subprocess.DEVNULL
             )
             plain = time.perf_counter() - began
             command = [sys.executable, "-m", "benchmarks.archive", "archive", url, name]

@@ -196,7 +196,7 @@ class StoredFile:
 
 
 def open_store(url: str) -> Store:
-    """The store at `file:///folder`, `s3://bucket/prefix`, `gs://bucket/prefix` or `az://account/container`.
+    """The store at `file:///folder`, `s3://bucket/prefix`, `gs://bucket/prefix` or `az://container`.
 
     Where it is and who we are is taken from the environment by the names of each provider's own tools
     (`AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, …, `GOOGLE_APPLICATION_CREDENTIALS`, `AZURE_STORAGE_…`), or
