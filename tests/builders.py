@@ -112,5 +112,6 @@ def an_artifact(archive: HeldArchive) -> Artifact:
         uncompressed_bytes=0,
         lines=0,
         by_type={},
+        duplicate_gids=0,
         expires_at=datetime.now(UTC) + timedelta(days=1),
     )

@@ -21,13 +21,13 @@ from app.artifacts.views import packed, unpacked
 from app.exports.models import Run
 from app.exports.outputs import visible_output
 from app.exports.reading import visible_artifact
-from app.problems import Code, ProblemError
+from app.problems import Code, Fault, ProblemError
 
 router = APIRouter(prefix="/v1/artifacts", tags=["artifacts"])
 
 
 class Dedupe(StrEnum):
-    """By what objects are the same."""
+    """By what objects are the same: `gid`, together with their resource type."""
 
     GID = "gid"
 
@@ -131,8 +131,8 @@ def _name(artifact: Artifact, run: Run) -> str:
 
 def _distinct(services: Services, artifact: Artifact, content: Content, *, lines: bool) -> View:
     if artifact.duplicate_gids is None:
-        detail = f"Artifact {artifact.id} was archived before duplicates were looked for."
-        raise ProblemError(Code.ARTIFACT_MISSING, detail)
+        fault = Fault("?dedupe", "This file was archived before duplicates were looked for.")
+        raise ProblemError(Code.VALIDATION_FAILED, fault.detail, (fault,))
 
     async def repeated() -> AsyncIterator[bytes]:
         file = await services.store.open(artifact.duplicates_key)

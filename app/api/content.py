@@ -26,6 +26,7 @@ ON_CONTENT = (
     Code.PRECONDITION_FAILED,
     Code.RANGE_NOT_SATISFIABLE,
 )
+BINARY = {"schema": {"type": "string", "format": "binary"}}
 CONDITIONS = {
     "Range": "One part: `bytes=0-99`, `bytes=100-` or `bytes=-100` (RFC 9110, section 14).",
     "If-Range": "The `ETag` the part has to be of; of another file the whole is sent.",
@@ -55,9 +56,7 @@ def content_responses(description: str, *media_types: str) -> dict[int | str, di
     return {
         200: {
             "description": description,
-            "content": {
-                media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in media_types
-            },
+            "content": dict.fromkeys(media_types, BINARY),
             "headers": {
                 "ETag": {"schema": {"type": "string"}, "description": "Named by the SHA-256 of the file."},
                 "Repr-Digest": {"schema": {"type": "string"}, "description": "Its SHA-256 (RFC 9530)."},
@@ -65,7 +64,7 @@ def content_responses(description: str, *media_types: str) -> dict[int | str, di
                 "Content-Length": {"schema": {"type": "integer"}},
             },
         },
-        206: {"description": "The part that `Range` wants.", "content": {media_types[0]: {}}},
+        206: {"description": "The part that `Range` wants.", "content": {media_types[0]: BINARY}},
         304: {"description": "The caller has it already, by `If-None-Match` or `If-Modified-Since`."},
         307: {"description": "The store itself gives it, at an address good for minutes, without a key."},
     }

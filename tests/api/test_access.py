@@ -25,10 +25,13 @@ NEEDS: dict[str, Scope | None] = {
     "POST /v1/exports/{export_id}/cancel": WRITE,
     "POST /v1/exports/{export_id}/retry": WRITE,
     "GET /v1/exports/{export_id}/events": READ,
+    "GET /v1/exports/{export_id}/manifest": READ,
+    "GET /v1/exports/{export_id}/receipt": READ,
     "GET /v1/artifacts/{artifact_id}/content": FILES,
     "POST /v1/artifacts/{artifact_id}/outputs": FILES,
     "GET /v1/artifacts/{artifact_id}/outputs": FILES,
     "GET /v1/artifacts/{artifact_id}/outputs/{format}": FILES,
+    "GET /v1/artifacts/{artifact_id}/outputs/{format}/{output_id}/content": FILES,
     "GET /v1/workspaces": READ,
     "GET /v1/workspaces/{gid}": READ,
     "PUT /v1/workspaces/{gid}": ADMIN,
@@ -52,6 +55,7 @@ NEEDS: dict[str, Scope | None] = {
     "GET /healthz": None,
     "GET /readyz": None,
     "GET /problems/{code}": None,
+    "GET /.well-known/jwks.json": None,
 }
 GUARDED = {route: scope for route, scope in NEEDS.items() if scope}
 

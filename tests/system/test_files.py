@@ -9,9 +9,12 @@ import httpx
 import orjson
 import pytest
 
+from app.lanes.models import WaitReason
 from tests.processes import until
+from tests.servers import always, answer, serving
 from tests.stores import S3
 from tests.system.conftest import Service
+from tests.system.exports import assert_verified, resource
 from tests.system.test_http import Json, caller, ended
 
 LINES = {"Accept": "application/x-ndjson"}
@@ -83,3 +86,19 @@ async def test_a_file_is_had_in_every_way(service: Service) -> None:
         listed = (await tool.get(f"/v1/exports/{export['id']}/manifest")).json()["output"]
         assert [each["url"] for each in listed] == [url, table["url"]]
         assert listed[1]["sha256"] == hashlib.sha256((await tool.get(table["url"])).content).hexdigest()
+
+
+@pytest.mark.parametrize("store_url", ["bucket"], indirect=True)
+async def test_a_store_that_is_away_is_waited_for(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(always(answer(503))) as away:
+        with monkeypatch.context() as meanwhile:
+            meanwhile.setenv("AWS_ENDPOINT_URL", away.url)
+            worker = service.worker()
+        export = await service.submit(resource())
+        await worker.said("archive.waits")
+        assert away.requests
+        await service.until_run(export, lambda run: run.wait_reason is WaitReason.BACKOFF)
+    worker.kill()
+    service.worker()
+    (export,) = await service.finished(export, within=60)
+    await assert_verified(service, export)

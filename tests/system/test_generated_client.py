@@ -7,8 +7,13 @@ from tests.processes import BIN, said
 from tests.system.conftest import Service
 
 FLOW = Path(__file__).with_name("generated_flow.py")
-# The generator knows no media type but this for a file.
-CONFIG = "content_type_overrides: {application/gzip: application/octet-stream}\n"
+# The generator knows no other media types for a file and for text.
+CONFIG = """
+content_type_overrides:
+  application/gzip: application/octet-stream
+  application/vnd.apache.parquet: application/octet-stream
+  application/jose: text/plain
+"""
 
 
 async def test_a_generated_client_runs_the_main_flow(service: Service, tmp_path: Path) -> None:
