@@ -107,7 +107,7 @@ async def archived(url: str, folder: str) -> None:
     async def address() -> str:
         return url
 
-    async def pause(_: int) -> None:
+    async def pause(_: int, __: float) -> None:
         raise AssertionError("nothing is to go wrong here")
 
     store, verifier = open_store((Path(folder) / "store").as_uri()), Verifier(Limits(1 << 26, 1 << 40))

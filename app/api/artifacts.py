@@ -9,7 +9,7 @@ from fastapi.responses import StreamingResponse
 
 from app.api.auth import ArtifactsReader
 from app.api.conditions import prefers
-from app.api.content import ON_CONTENT, PARAMETERS, Content, View, content_responses, send, send_view
+from app.api.content import ON_CONTENT, PARAMETERS, Content, View, content_responses, opened, send, send_view
 from app.api.ids import ArtifactIdPath, OutputIdPath
 from app.api.problems import ON_CALL, problems
 from app.api.services import Services, ServicesOf
@@ -65,9 +65,8 @@ async def get_artifact_content(
     content = _content(artifact, run)
     lines = prefers(accept, LINES_MEDIA_TYPE, to=MEDIA_TYPE)
     if dedupe and artifact.duplicate_gids != 0:
-        return await send_view(
-            services, request, content, _distinct(services, artifact, content, lines=lines)
-        )
+        view = await _distinct(services, artifact, content, lines=lines)
+        return await send_view(services, request, content, view)
     if lines:
         name = content.name.removesuffix(".gz")
         view = View("lines", LINES_MEDIA_TYPE, name, artifact.uncompressed_bytes, unpacked)
@@ -129,18 +128,14 @@ def _name(artifact: Artifact, run: Run) -> str:
     return f"asana-{run.workspace}-{run.kind}-{made}-{artifact.id}"
 
 
-def _distinct(services: Services, artifact: Artifact, content: Content, *, lines: bool) -> View:
+async def _distinct(services: Services, artifact: Artifact, content: Content, *, lines: bool) -> View:
     if artifact.duplicate_gids is None:
         fault = Fault("?dedupe", "This file was archived before duplicates were looked for.")
         raise ProblemError(Code.VALIDATION_FAILED, fault.detail, (fault,))
-
-    async def repeated() -> AsyncIterator[bytes]:
-        file = await services.store.open(artifact.duplicates_key)
-        async for piece in file.chunks():
-            yield piece
+    repeated = await opened(services, artifact.duplicates_key)
 
     def distinct(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        once = without(unpacked(pieces), ordinals(repeated()))
+        once = without(unpacked(pieces), ordinals(repeated.chunks()))
         return once if lines else packed(once)
 
     name = content.name.replace(".jsonl.gz", "-distinct.jsonl" + ("" if lines else ".gz"))

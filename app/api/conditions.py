@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 
 from starlette.datastructures import Headers
@@ -95,9 +95,9 @@ def http_date(moment: datetime) -> str:
 
 
 def _moment(text: str | None) -> datetime | None:
-    """What is no date with a zone is to be passed over."""
+    """What is no date is to be passed over; the oldest form of one names no zone, and means UTC."""
     try:
         moment = parsedate_to_datetime(text or "")
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
-    return moment if moment.tzinfo else None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,7 +1,8 @@
 """Sending files of the store: whole or in part, as they are or as a view made while they are sent."""
 
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -107,12 +108,12 @@ async def send(services: Services, request: Request, content: Content) -> Respon
     if found.unchanged(request.headers):
         return _not_modified(headers)
     if request.scope.get(IS_HEAD):
-        await _open(services, content, None)
+        await opened(services, content.key, content.bytes)
         return Response(headers=headers)
     part = found.part(request.headers, content.bytes)
-    if address := await _signed(services, content):
+    if address := await _signed(services, request, content):
         return RedirectResponse(address, headers={"Cache-Control": "no-store"})
-    file = await _open(services, content, part)
+    file = await opened(services, content.key, content.bytes, part)
     if part is None:
         return StreamingResponse(file.chunks(), headers=headers)
     start, end = part
@@ -133,9 +134,12 @@ async def send_view(services: Services, request: Request, content: Content, view
         headers["Content-Length"] = str(view.size)
     if Validators(headers["ETag"], content.made_at).unchanged(request.headers):
         return _not_modified(headers)
-    file = await _open(services, content, None)
+    file = await opened(services, content.key, content.bytes)
     if request.scope.get(IS_HEAD):
-        return Response(headers=headers)
+        head = Response(headers=headers)
+        if view.size is None:
+            del head.headers["Content-Length"]
+        return head
     return StreamingResponse(view.make(file.chunks()), headers=headers)
 
 
@@ -156,22 +160,34 @@ def _not_modified(headers: dict[str, str]) -> Response:
     return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers=kept)
 
 
-async def _signed(services: Services, content: Content) -> str | None:
-    if services.settings.delivery is not Delivery.REDIRECT:
+async def _signed(services: Services, request: Request, content: Content) -> str | None:
+    """Not for conditions that name an entity tag: the store has tags of its own, which would not match."""
+    by_tag = {"if-match", "if-range"} & {*request.headers}
+    if services.settings.delivery is not Delivery.REDIRECT or by_tag:
         return None
-    return await services.store.signed_url(content.key, SIGNED_SECONDS)
+    with _asked(content.key):
+        return await services.store.signed_url(content.key, SIGNED_SECONDS)
 
 
-async def _open(services: Services, content: Content, part: tuple[int, int] | None) -> StoredFile:
+async def opened(
+    services: Services, key: str, size: int | None = None, part: tuple[int, int] | None = None
+) -> StoredFile:
+    """A file of the store, of that size. Raises a problem where it cannot be had."""
     start, end = part or (0, None)
-    try:
-        file = await services.store.open(content.key, start, end)
-    except StoreFailed as error:
-        log.warning("store.failed", key=content.key, error=str(error))
-        raise ProblemError(Code.STORE_UNAVAILABLE, "The store does not answer.", retry_after=5) from None
-    except NotStored:
-        raise ProblemError(Code.ARTIFACT_MISSING, f"The store has no file {content.key}.") from None
-    if file.size != content.bytes:
-        detail = f"The stored file {content.key} has {file.size} bytes instead of {content.bytes}."
+    with _asked(key):
+        file = await services.store.open(key, start, end)
+    if size not in {None, file.size}:
+        detail = f"The stored file {key} has {file.size} bytes instead of {size}."
         raise ProblemError(Code.ARTIFACT_MISSING, detail)
     return file
+
+
+@contextmanager
+def _asked(key: str) -> Iterator[None]:
+    try:
+        yield
+    except StoreFailed as error:
+        log.warning("store.failed", key=key, error=str(error))
+        raise ProblemError(Code.STORE_UNAVAILABLE, "The store does not answer.", retry_after=5) from None
+    except NotStored:
+        raise ProblemError(Code.ARTIFACT_MISSING, f"The store has no file {key}.") from None

@@ -18,6 +18,10 @@ FAILURES: dict[int, type[Exception]] = {65: Unconvertible, 73: StorageFull}
 SAID_LAST = 1000
 
 
+# None of the worker's secrets: what is read there came from outside.
+HANDED_ON = {"PATH", "LANG", "LC_ALL", "TMPDIR", "TZ", "PYTHONHOME", "PYTHONPATH", "LD_LIBRARY_PATH"}
+
+
 class Crashed(Exception):
     """The process ended without an answer."""
 
@@ -29,7 +33,7 @@ async def convert_apart(
 
     Raises `Unconvertible`, `StorageFull` or `Crashed`.
     """
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("ASANA_EXPORTS_")}
+    environ = {name: os.environ[name] for name in HANDED_ON & {*os.environ}}
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         # Nothing from the folder that the worker happens to be in.

@@ -70,17 +70,20 @@ def packed(ordinals: Iterable[int]) -> Iterator[bytes]:
     """Ordinals as a gzip file with one number a line, piece by piece."""
     compressor, left = zlib.compressobj(wbits=GZIP), iter(ordinals)
     while some := list(islice(left, AT_ONCE)):
-        yield compressor.compress("".join(f"{ordinal}\n" for ordinal in some).encode())
+        if piece := compressor.compress("".join(f"{ordinal}\n" for ordinal in some).encode()):
+            yield piece
     yield compressor.flush()
 
 
 async def unpacked(pieces: AsyncIterator[bytes]) -> AsyncIterator[int]:
-    """The ordinals of a file that `packed` has made."""
+    """The ordinals of a file that `packed` has made. Raises `ValueError` for a part of one."""
     decompressor, rest = zlib.decompressobj(GZIP), b""
     async for piece in pieces:
         *lines, rest = (rest + decompressor.decompress(piece)).split(b"\n")
         for line in lines:
             yield int(line)
+    if not decompressor.eof:
+        raise ValueError("the list of duplicates ends too early")
 
 
 async def without(chunks: AsyncIterator[bytes], ordinals: AsyncIterator[int]) -> AsyncIterator[bytes]:

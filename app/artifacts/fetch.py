@@ -70,6 +70,7 @@ class Version:
     """What tells one state of a file from another; its size in bytes."""
 
     etag: str | None
+    modified: str | None
     size: int
 
     @classmethod
@@ -79,14 +80,15 @@ class Version:
         if not found:
             raise Interrupted("the file's server does not tell which part it sends")
         etag = response.headers.get("ETag")
-        return cls(etag if etag and not etag.startswith("W/") else None, int(found[2]))
+        strong = etag if etag and not etag.startswith("W/") else None
+        return cls(strong, response.headers.get("Last-Modified"), int(found[2]))
 
 
 class Download:
     """A file to be fetched by ranges, several at a time, or in one go from a server that knows none.
 
-    `address` gives its URL, anew when that has expired; `pause` waits before the next try of so many. Memory
-    is bounded by the segments under way.
+    `address` gives its URL, anew when that has expired; `pause` waits before the next try of so many, and so
+    many seconds at least. Memory is bounded by the segments under way.
     """
 
     def __init__(
@@ -94,7 +96,7 @@ class Download:
         http: httpx.AsyncClient,
         policy: DownloadPolicy,
         address: Callable[[], Awaitable[str]],
-        pause: Callable[[int], Awaitable[None]],
+        pause: Callable[[int, float], Awaitable[None]],
     ) -> None:
         self._http = http
         self._policy = policy
@@ -147,7 +149,8 @@ class Download:
                     raise
                 if isinstance(error, UrlExpired):
                     await self._renew(url)
-            await self._pause(tries - 1)
+                least = getattr(error, "retry_after", None) or 0.0
+            await self._pause(tries - 1, least)
 
     async def _renew(self, expired: str) -> None:
         async with self._renewing:
@@ -169,7 +172,7 @@ class Download:
                     _check_status(response)
                     yield response
                     return
-                address = _parsed(urljoin(str(address), response.headers["Location"]))
+                address = _parsed(response.headers["Location"], address)
         raise Interrupted("too many redirects")
 
 
@@ -210,10 +213,10 @@ async def _body(response: httpx.Response, start: int, version: Version) -> bytes
     return bytes(body)
 
 
-def _parsed(url: str) -> httpx.URL:
+def _parsed(url: str, base: httpx.URL | None = None) -> httpx.URL:
     try:
-        return httpx.URL(url)
-    except httpx.InvalidURL as error:
+        return httpx.URL(urljoin(str(base or ""), url))
+    except (httpx.InvalidURL, ValueError) as error:
         raise UrlNotAllowed(f"it is no address: {error}") from None
 
 

@@ -28,6 +28,8 @@ PART_BYTES, PARTS_AT_ONCE = 8 << 20, 2
 READ_BYTES = 1 << 18
 # The silence after which a store is taken for dead.
 PATIENCE_SECONDS = 60.0
+# Putting the parts of a large file together takes a store minutes.
+PUBLISH_SECONDS = 600.0
 # Its time-out is for a whole file, ours for each piece. An address by plain http can only be one that the
 # operator has given: those of the providers are https.
 CLIENT: "ClientConfig" = {
@@ -141,7 +143,8 @@ class Store:
         """
         if self.folder is None:
             return 0
-        return await asyncio.to_thread(_sweep, self.folder, time.time() - older_than)
+        async with _asked():
+            return await asyncio.to_thread(_sweep, self.folder, time.time() - older_than)
 
 
 class Writer:
@@ -153,28 +156,34 @@ class Writer:
         self._file = obstore.open_writer_async(
             store.objects, path, buffer_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE
         )
-        self._published = False
+        self._closing = self._published = False
 
     async def write(self, piece: bytes) -> None:
         """Add to the end. Raises `StorageFull` or `StoreFailed`."""
-        async with _asked():
+        async with _written():
             await self._file.write(piece)
 
     async def publish(self) -> None:
         """Make the whole file visible, and return once it is safe. Raises `StorageFull` or `StoreFailed`."""
-        async with _asked():
+        self._closing = True
+        async with _written(PUBLISH_SECONDS):
             await self._file.close()
-            self._published = True
-        if self._store.folder:
-            await asyncio.to_thread(_settle, self._store.folder / self._path)
+            if self._store.folder:
+                await asyncio.to_thread(_settle, self._store.folder / self._path)
+        self._published = True
 
     async def discard(self) -> None:
         """Leave nothing of what was not published."""
-        if not self._published:
-            # It is told of a failure to give up by leaving it with one.
-            with suppress(StoreFailed, StorageFull):
-                async with _asked():
-                    await self._file.__aexit__(StoreFailed, StoreFailed(), None)
+        if self._published:
+            return
+        # It is told of a failure to give up by leaving it with one.
+        with suppress(StoreFailed, StorageFull):
+            async with _written():
+                await self._file.__aexit__(StoreFailed, StoreFailed(), None)
+        if self._closing:
+            # It may have become visible though we were not told.
+            with suppress(StoreFailed):
+                await self._store.delete(self._path)
 
 
 class StoredFile:
@@ -217,10 +226,14 @@ def _checked(key: str) -> str:
 
 def _sweep(folder: Path, before: float) -> int:
     # Names that no key can have: what is being written is called as it will be, and a number.
-    left = [path for path in folder.rglob("*#*") if path.stat().st_mtime < before]
-    for path in left:
-        path.unlink(missing_ok=True)
-    return len(left)
+    swept = 0
+    for path in folder.rglob("*#*"):
+        # Its writer may be at work, and have it renamed.
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime < before:
+                path.unlink()
+                swept += 1
+    return swept
 
 
 def _settle(file: Path) -> None:
@@ -237,15 +250,25 @@ def _settle(file: Path) -> None:
 
 
 @asynccontextmanager
-async def _asked() -> AsyncIterator[None]:
+async def _written(patience: float = PATIENCE_SECONDS) -> AsyncIterator[None]:
+    """As `_asked`; what is not there is the bucket then, or the upload."""
+    try:
+        async with _asked(patience):
+            yield
+    except NotStored as error:
+        raise StoreFailed(str(error)) from None
+
+
+@asynccontextmanager
+async def _asked(patience: float = PATIENCE_SECONDS) -> AsyncIterator[None]:
     """Speak of the store's troubles in our words."""
     try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(patience):
             yield
     except FileNotFoundError as error:
         raise NotStored(_first_line(error)) from None
     except TimeoutError:
-        raise StoreFailed(f"no answer within {PATIENCE_SECONDS:.0f} seconds") from None
+        raise StoreFailed(f"no answer within {patience:.0f} seconds") from None
     except (BaseError, OSError) as error:
         raise (StorageFull if _is_full(error) else StoreFailed)(_first_line(error)) from None
 

@@ -41,6 +41,7 @@ CLEAR_OF_SUSPICION = text("""
     UPDATE runs SET lost_archivers = array_remove(lost_archivers, :worker)
     WHERE status = 'archiving' AND :worker = ANY(lost_archivers)
 """)
+LET_GO_OF_CONVERSIONS = text("UPDATE conversions SET worker = NULL WHERE worker = :worker")
 
 
 @dataclass(frozen=True)
@@ -257,9 +258,10 @@ async def claim_archives(
 
 
 async def survived(session: AsyncSession, worker: WorkerId) -> None:
-    """The process of this name had only lost its lease: no file has killed it."""
+    """The process of this name had only lost its lease: no file has killed it, nor has a conversion."""
     await session.execute(DISOWN_ARCHIVES, {"worker": worker, "keep": []})
     await session.execute(CLEAR_OF_SUSPICION, {"worker": worker})
+    await session.execute(LET_GO_OF_CONVERSIONS, {"worker": worker})
 
 
 async def disown_archives(session: AsyncSession, worker: WorkerId, keep: list[RunId]) -> None:

@@ -187,8 +187,8 @@ async def _fetch_and_keep(ctx: Context, archive: HeldArchive, run: Run, waited: 
             raise Interrupted("no address yet")
         return url
 
-    async def pause(tries: int) -> None:
-        await ctx.clock.sleep(ctx.backoff(tries))
+    async def pause(tries: int, least: float) -> None:
+        await ctx.clock.sleep(max(least, ctx.backoff(tries)))
 
     policy = DownloadPolicy(settings.download_hosts, settings.download_allow_http)
     download = Download(ctx.downloads, policy, address, pause)
@@ -213,11 +213,11 @@ async def _write(writer: Writer, pieces: Iterator[bytes]) -> None:
 async def _keep(ctx: Context, archive: HeldArchive, artifact: Artifact, writers: Iterable[Writer]) -> None:
     """Publish the files and record them, in this order: a record without its file must never be."""
     warnings = [] if artifact.lines else [{"code": "empty_result", "detail": "Asana exported no objects."}]
-    for writer in writers:
-        await writer.publish()
     try:
+        for writer in writers:
+            await writer.publish()
         await ctx.write(archived, archive, artifact, warnings)
-    except LaneLost:
+    except (LaneLost, StorageFull, StoreFailed):
         await ctx.store.delete(artifact.key)
         await ctx.store.delete(artifact.duplicates_key)
         raise

@@ -111,11 +111,11 @@ async def _convert_and_keep(ctx: Context, held: HeldConversion, artifact: Artifa
 
 async def _keep(ctx: Context, held: HeldConversion, files: list[Json], writers: Iterable[Writer]) -> None:
     """Publish the files and record them, in this order: a record without its file must never be."""
-    for writer in writers:
-        await writer.publish()
     try:
+        for writer in writers:
+            await writer.publish()
         await ctx.write(converted, held, files)
-    except ConversionLost:
+    except (ConversionLost, StorageFull, StoreFailed):
         for file in files:
             await ctx.store.delete(file["key"])
         raise

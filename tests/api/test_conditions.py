@@ -26,6 +26,8 @@ FILE = Validators('"a"', MADE)
         ({"If-Modified-Since": AFTER}, True),
         ({"If-Modified-Since": BEFORE}, False),
         ({"If-Modified-Since": "yesterday"}, False),
+        ({"If-Modified-Since": "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"}, False),
+        ({"If-Modified-Since": "Tue Nov 24 12:00:00 2026"}, True),
         # The tag is the better of the two (13.1.3).
         ({"If-None-Match": '"b"', "If-Modified-Since": AFTER}, False),
         ({"If-Match": '"a"', "If-None-Match": '"a"'}, True),

@@ -86,3 +86,12 @@ async def test_lines_are_left_out_wherever_the_chunks_end(
     assert [line for line in found.split(b"\n") if line.strip()] == expected
     if len(expected) == len(told):
         assert found == whole
+
+
+async def test_a_long_list_is_read_back_whole_and_half_of_it_not_at_all() -> None:
+    """So many that the packer gives nothing for a while, which is no end."""
+    pieces = [*packed(range(0, 50_000, 3))]
+    assert all(pieces)
+    assert [ordinal async for ordinal in unpacked(each(pieces))] == [*range(0, 50_000, 3)]
+    with pytest.raises(ValueError, match="too early"):
+        assert [ordinal async for ordinal in unpacked(each(pieces[:-1]))]

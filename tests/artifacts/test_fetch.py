@@ -50,7 +50,7 @@ async def kept_from(http: httpx.AsyncClient, folder: Path, *urls: str) -> Verifi
     async def address() -> str:
         return f"{next(left)}/f?sig=x"
 
-    async def pause(_: int) -> None:
+    async def pause(_: int, __: float) -> None:
         pass
 
     store, verifier = open_store(folder.as_uri()), Verifier(LIMITS)
@@ -84,6 +84,7 @@ async def test_a_whole_file_is_kept_as_it_came(http: httpx.AsyncClient, tmp_path
         (answer(302, Location="http://127.0.0.2:9/latest"), UrlNotAllowed),
         (answer(302, Location="file:///etc/passwd"), UrlNotAllowed),
         (answer(302, Location="/again"), Interrupted),
+        (answer(302, Location="http://["), UrlNotAllowed),
     ],
 )
 async def test_anything_else_leaves_nothing(

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from app.artifacts.store import PART_BYTES, NotStored, StorageFull, Store, StoreFailed, open_store
-from tests.servers import always, answer, serving
+from tests.servers import Request, always, answer, serving
 from tests.stores import S3
 
 SEVERAL_PARTS = os.urandom(1 << 20) * 40
@@ -156,6 +156,29 @@ async def test_a_full_disk_leaves_nothing(tmp_path: Path, size: int) -> None:
     with pytest.raises(StorageFull):
         await stored(open_store(tmp_path.as_uri()), "a", b"x" * size)
     assert files(tmp_path) == []
+
+
+async def test_no_file_of_a_failed_publication_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store may have kept it, and the answer may have been lost."""
+
+    async def keep_and_fail(request: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer(500 if request.method == "PUT" else 204))
+
+    async with serving(keep_and_fail) as server:
+        for name, value in S3(server.url).env().items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(StoreFailed):
+            await stored(open_store("s3://bucket"), "a", b"x")
+        # Deleting is by the batch, which is a POST.
+        assert "delete" in server.requests[-1].path
+
+
+async def test_a_bucket_that_is_gone_is_no_missing_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(always(answer(404))) as server:
+        for name, value in S3(server.url).env().items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(StoreFailed):
+            await stored(open_store("s3://bucket"), "a", b"x")
 
 
 async def test_what_a_killed_writer_has_left_is_swept(tmp_path: Path) -> None:

@@ -3,9 +3,6 @@
 import gzip
 import hashlib
 from collections import Counter
-from pathlib import Path
-from urllib.parse import urlparse
-from urllib.request import url2pathname
 
 import httpx
 import orjson
@@ -15,6 +12,7 @@ from sqlalchemy import select
 from app.access.credentials import replace_token
 from app.access.vault import open_vault
 from app.artifacts.models import Artifact
+from app.artifacts.store import open_store
 from app.asana.client import AsanaClient
 from app.events.log import Cause
 from app.exports.models import Export, Status
@@ -46,17 +44,14 @@ async def assert_verified(service: Service, export: Export) -> Artifact:
     """The file is where the artifact says, and holds what it says."""
     assert export.status is Status.SUCCEEDED, export.error
     artifact = await artifact_of(service, export)
-    stored = read(artifact.location)
+    file = await open_store(service.settings.files_url).open(artifact.key)
+    stored = b"".join([piece async for piece in file.chunks()])
     lines = [orjson.loads(line) for line in gzip.decompress(stored).splitlines()]
     assert hashlib.sha256(stored).hexdigest() == artifact.sha256
     assert len(stored) == artifact.bytes
     assert Counter(line["resource_type"] for line in lines) == artifact.by_type
     assert len(lines) == artifact.lines > 0
     return artifact
-
-
-def read(location: str) -> bytes:
-    return Path(url2pathname(urlparse(location).path)).read_bytes()
 
 
 def posts(service: Service, kind: Call = Call.RESOURCE) -> list[int | None]:

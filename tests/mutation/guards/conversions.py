@@ -112,7 +112,7 @@ GUARDS = (
         "the converting process knows no secrets",
         "keys in the hands of what reads files that others have written",
         f"{ON_APART}::test_secrets_of_the_worker_are_not_handed_on",
-        Edit(APART, 'if not name.startswith("ASANA_EXPORTS_")', "if name"),
+        Edit(APART, "HANDED_ON & {*os.environ}", "{*os.environ}"),
     ),
     Guard(
         "files are named by number",

@@ -41,13 +41,13 @@ GUARDS = (
         f"{ON_ARCHIVE}::test_the_file_is_there_before_it_is_recorded",
         Edit(
             ARCHIVE,
-            """    await writer.publish()
-    try:
+            """        for writer in writers:
+            await writer.publish()
         await ctx.write(archived, archive, artifact, warnings)
 """,
-            """    try:
-        await ctx.write(archived, archive, artifact, warnings)
-        await writer.publish()
+            """        await ctx.write(archived, archive, artifact, warnings)
+        for writer in writers:
+            await writer.publish()
 """,
         ),
     ),
@@ -57,8 +57,8 @@ GUARDS = (
         f"{ON_ARCHIVE}::test_a_worker_told_to_stop_records_the_file_it_has_published",
         Edit(
             ARCHIVE,
-            "await uninterrupted(_keep(ctx, archive, _artifact(ctx, run, key, verified), writer))",
-            "await _keep(ctx, archive, _artifact(ctx, run, key, verified), writer)",
+            "await uninterrupted(_keep(ctx, archive, artifact, writers))",
+            "await _keep(ctx, archive, artifact, writers)",
         ),
     ),
     Guard(
