@@ -71,6 +71,12 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
 
 
 @pytest.fixture
+def store_url() -> str:
+    """Where the service keeps its files; the default, where a module says nothing else."""
+    return ""
+
+
+@pytest.fixture
 def database_url(postgres_url: str, template: str) -> Iterator[str]:
     with copied_database(postgres_url, template) as url:
         yield url

@@ -38,14 +38,10 @@ PIECE = 1 << 20
 log = structlog.get_logger()
 
 
-async def keep_converting(ctx: Context) -> None:
-    """Convert what is asked for, as long as the worker lives."""
-    while True:
-        held = await ctx.write(claim_conversion, ctx.lease.worker)
-        if held:
-            await convert(ctx, held)
-        else:
-            await ctx.clock.sleep(ctx.settings.idle_poll_seconds * ctx.random.uniform(0.5, 1.0))
+async def convert_all(ctx: Context) -> None:
+    """Convert what is asked for, one after the other, until nothing waits."""
+    while held := await ctx.write(claim_conversion, ctx.lease.worker):
+        await convert(ctx, held)
 
 
 async def convert(ctx: Context, held: HeldConversion) -> None:

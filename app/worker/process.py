@@ -28,7 +28,7 @@ from app.settings import Settings
 from app.worker.archive import Archiving
 from app.worker.backoff import Backoff
 from app.worker.context import Context
-from app.worker.convert import keep_converting
+from app.worker.convert import convert_all
 from app.worker.deadlines import keep_deadlines
 from app.worker.lane import serve
 from app.worker.lease import Lease
@@ -119,7 +119,9 @@ class WorkerProcess:
         duties = [
             asyncio.create_task(self._claim_lanes(), name="claim"),
             asyncio.create_task(self._listen(), name="listen"),
-            asyncio.create_task(keep_converting(self._ctx), name="convert"),
+            asyncio.create_task(
+                self._every(self._ctx.settings.idle_poll_seconds, convert_all), name="convert"
+            ),
             asyncio.create_task(self._every(SWEEP_SECONDS, sweep), name="sweep"),
             asyncio.create_task(self._every(DEADLINE_SECONDS, keep_deadlines), name="deadlines"),
         ]

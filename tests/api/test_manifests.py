@@ -66,7 +66,7 @@ async def test_a_file_of_several_types_has_none_itself(api: Api, caller: httpx.A
 
 async def test_what_was_not_looked_at_is_told_as_unknown(api: Api, caller: httpx.AsyncClient) -> None:
     """By workers of the version before."""
-    told = (await caller.get(await finished(api, caller) + "/manifest")).json()
+    told = (await caller.get(await finished(api, caller, duplicate_gids=None) + "/manifest")).json()
     assert (told["schemas"], told["totals"]["duplicate_gids"]) == (None, None)
 
 

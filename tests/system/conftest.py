@@ -119,12 +119,6 @@ WORKSPACES = ("1001", "1002", "1003", "1004", "1005")
 
 
 @pytest.fixture
-def store_url() -> str:
-    """Where the service keeps its files; the default, where a module says nothing else."""
-    return ""
-
-
-@pytest.fixture
 async def service(
     sandbox: SandboxControl, database_url: str, store_url: str, tmp_path: Path
 ) -> AsyncIterator[Service]:

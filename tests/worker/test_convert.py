@@ -34,10 +34,9 @@ from app.ids import new_worker_id
 from app.lanes.lease import register_worker
 from app.problems import Code, Problem
 from app.worker.context import Context
-from app.worker.convert import MOST_FAILURES, convert, keep_converting
+from app.worker.convert import MOST_FAILURES, convert, convert_all
 from tests.builders import Tenant, an_artifact, an_export
 from tests.locks import until_somebody_waits
-from tests.processes import until
 from tests.stores import folder_of
 
 Sessions = async_sessionmaker[AsyncSession]
@@ -136,19 +135,14 @@ async def test_a_file_is_made_for_each_type_and_recorded(
     assert list(ctx.settings.scratch.iterdir()) == []
 
 
-async def test_what_is_asked_for_is_made_without_being_told(
+async def test_all_that_is_asked_for_is_made(
     ctx: Context, sessions: Sessions, tenant: Tenant, artifact: Artifact
 ) -> None:
-    converting = asyncio.create_task(keep_converting(ctx))
     for form in Format:
         await asked(ctx, tenant, artifact, form)
-
-    async def ready() -> bool | None:
-        found = [await conversion_in(sessions, artifact, form) for form in Format]
-        return all(conversion.state is ConversionState.READY for conversion, _ in found) or None
-
-    await until(ready, 30, lambda: "both formats")
-    converting.cancel()
+    await convert_all(ctx)
+    for form in Format:
+        assert (await conversion_in(sessions, artifact, form))[0].state is ConversionState.READY
 
 
 async def test_one_is_held_by_one_worker(ctx: Context, tenant: Tenant, artifact: Artifact) -> None:
