@@ -44,6 +44,11 @@ class S3:
             "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
         }
 
+    def be_known(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """To this process and those it starts."""
+        for name, value in self.env().items():
+            monkeypatch.setenv(name, value)
+
     def place(self) -> str:
         """The URL of an empty place in the bucket."""
         return f"s3://files/{uuid4().hex}"

@@ -15,7 +15,7 @@ from app.api.problems import ON_CALL, problems
 from app.api.services import Services, ServicesOf
 from app.artifacts.duplicates import unpacked as ordinals
 from app.artifacts.duplicates import without
-from app.artifacts.models import LINES_MEDIA_TYPE, MEDIA_TYPE, Artifact, ArtifactState
+from app.artifacts.models import KEPT, LINES_MEDIA_TYPE, MEDIA_TYPE, Artifact, OutputFile
 from app.artifacts.outputs import Format
 from app.artifacts.views import packed, unpacked
 from app.exports.models import Run
@@ -62,7 +62,7 @@ async def get_artifact_content(
     async with services.sessions() as session:
         artifact, run = await visible_artifact(session, client, artifact_id)
     _check_kept(services, artifact)
-    content = _content(artifact, run)
+    content = _content(artifact, artifact, run, ".jsonl.gz")
     lines = prefers(accept, LINES_MEDIA_TYPE, to=MEDIA_TYPE)
     if dedupe and artifact.duplicate_gids != 0:
         view = await _distinct(services, artifact, content, lines=lines)
@@ -93,39 +93,27 @@ async def get_output_content(
     async with services.sessions() as session:
         output, artifact, run = await visible_output(session, client, artifact_id, output_id)
     _check_kept(services, artifact)
-    content = Content(
-        key=output.key,
-        bytes=output.bytes,
-        sha256=output.sha256,
-        media_type=output.media_type,
-        name=f"{_name(artifact, run)}-{output.key.rsplit('-', 1)[-1]}",
-        made_at=artifact.created_at,
-        expires_at=artifact.expires_at,
-    )
-    return await send(services, request, content)
+    ending = output.key.rsplit("-", 1)[-1]
+    return await send(services, request, _content(output, artifact, run, f"-{ending}"))
 
 
 def _check_kept(services: Services, artifact: Artifact) -> None:
     state = artifact.state_at(services.clock.now())
-    if state not in {ArtifactState.AVAILABLE, ArtifactState.EXPIRING}:
+    if state not in KEPT:
         raise ProblemError(Code.ARTIFACT_EXPIRED, f"The file of artifact {artifact.id} is {state}.")
 
 
-def _content(artifact: Artifact, run: Run) -> Content:
+def _content(file: Artifact | OutputFile, artifact: Artifact, run: Run, ending: str) -> Content:
+    made = artifact.created_at.strftime("%Y%m%dT%H%M%SZ")
     return Content(
-        key=artifact.key,
-        bytes=artifact.bytes,
-        sha256=artifact.sha256,
-        media_type=artifact.media_type,
-        name=f"{_name(artifact, run)}.jsonl.gz",
+        key=file.key,
+        bytes=file.bytes,
+        sha256=file.sha256,
+        media_type=file.media_type,
+        name=f"asana-{run.workspace}-{run.kind}-{made}-{artifact.id}{ending}",
         made_at=artifact.created_at,
         expires_at=artifact.expires_at,
     )
-
-
-def _name(artifact: Artifact, run: Run) -> str:
-    made = artifact.created_at.strftime("%Y%m%dT%H%M%SZ")
-    return f"asana-{run.workspace}-{run.kind}-{made}-{artifact.id}"
 
 
 async def _distinct(services: Services, artifact: Artifact, content: Content, *, lines: bool) -> View:

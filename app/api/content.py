@@ -108,7 +108,7 @@ async def send(services: Services, request: Request, content: Content) -> Respon
     if found.unchanged(request.headers):
         return _not_modified(headers)
     if request.scope.get(IS_HEAD):
-        await opened(services, content.key, content.bytes)
+        await _check_stored(services, content)
         return Response(headers=headers)
     part = found.part(request.headers, content.bytes)
     if address := await _signed(services, request, content):
@@ -134,12 +134,13 @@ async def send_view(services: Services, request: Request, content: Content, view
         headers["Content-Length"] = str(view.size)
     if Validators(headers["ETag"], content.made_at).unchanged(request.headers):
         return _not_modified(headers)
-    file = await opened(services, content.key, content.bytes)
     if request.scope.get(IS_HEAD):
+        await _check_stored(services, content)
         head = Response(headers=headers)
         if view.size is None:
             del head.headers["Content-Length"]
         return head
+    file = await opened(services, content.key, content.bytes)
     return StreamingResponse(view.make(file.chunks()), headers=headers)
 
 
@@ -176,10 +177,21 @@ async def opened(
     start, end = part or (0, None)
     with _asked(key):
         file = await services.store.open(key, start, end)
-    if size not in {None, file.size}:
-        detail = f"The stored file {key} has {file.size} bytes instead of {size}."
-        raise ProblemError(Code.ARTIFACT_MISSING, detail)
+    if size is not None:
+        _check_size(key, file.size, size)
     return file
+
+
+async def _check_stored(services: Services, content: Content) -> None:
+    with _asked(content.key):
+        found = await services.store.size(content.key)
+    _check_size(content.key, found, content.bytes)
+
+
+def _check_size(key: str, found: int, wanted: int) -> None:
+    if found != wanted:
+        detail = f"The stored file {key} has {found} bytes instead of {wanted}."
+        raise ProblemError(Code.ARTIFACT_MISSING, detail)
 
 
 @contextmanager

@@ -53,7 +53,7 @@ class OutputFileOut(BaseModel):
         return cls(
             id=file.id,
             resource_type=file.resource_type,
-            url=f"/v1/artifacts/{file.artifact}/outputs/{file.format}/{file.id}/content",
+            url=file.content_path,
             media_type=file.media_type,
             bytes=file.bytes,
             sha256=file.sha256,

@@ -83,7 +83,7 @@ class ArtifactOut(BaseModel):
         return cls(
             id=artifact.id,
             state=state,
-            url=f"/v1/artifacts/{artifact.id}/content",
+            url=artifact.content_path,
             location=artifact.location,
             media_type=artifact.media_type,
             bytes=artifact.bytes,

@@ -1,6 +1,5 @@
 """The process that converts, begun and waited for by `app.artifacts.apart`."""
 
-import errno
 import os
 import resource
 import sys
@@ -10,7 +9,7 @@ from pathlib import Path
 from app.artifacts.apart import FAILURES, OUTPUTS
 from app.artifacts.formats import convert
 from app.artifacts.outputs import Format, Unconvertible
-from app.artifacts.store import StorageFull
+from app.artifacts.store import NO_ROOM_NUMBERS, StorageFull
 
 
 def main(source: str, folder: str, form: str, untyped: str, line_bytes: str, memory: str) -> None:
@@ -26,7 +25,7 @@ def main(source: str, folder: str, form: str, untyped: str, line_bytes: str, mem
     except MemoryError:
         _fail(Unconvertible(f"it needs more than {memory} bytes of memory"))
     except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        if error.errno not in NO_ROOM_NUMBERS:
             raise
         _fail(StorageFull(str(error)))
     else:

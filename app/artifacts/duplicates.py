@@ -11,11 +11,11 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 
+from app.artifacts.gunzip import GZIP
 from app.artifacts.store import StorageFull
 
 MEMORY_BYTES = 16 << 20
 AT_ONCE = 4096
-GZIP = 16 + zlib.MAX_WBITS
 
 Named = tuple[int, str, str]
 """The ordinal of a line, and the resource type and gid of its object."""

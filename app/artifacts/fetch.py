@@ -73,16 +73,6 @@ class Version:
     modified: str | None
     size: int
 
-    @classmethod
-    def of(cls, response: httpx.Response) -> "Version":
-        """What an answer with a part says. Raises `Interrupted` for one that does not tell the size."""
-        found = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-        if not found:
-            raise Interrupted("the file's server does not tell which part it sends")
-        etag = response.headers.get("ETag")
-        strong = etag if etag and not etag.startswith("W/") else None
-        return cls(strong, response.headers.get("Last-Modified"), int(found[2]))
-
 
 class Download:
     """A file to be fetched by ranges, several at a time, or in one go from a server that knows none.
@@ -118,7 +108,7 @@ class Download:
                 async for batch in response.aiter_raw(BATCH):
                     yield batch
                 return
-            version = Version.of(response)
+            _, version = _part(response)
             yield await _body(response, 0, version)
         ahead = deque[asyncio.Task[bytes]]()
         try:
@@ -195,13 +185,26 @@ async def fetched(
         yield writer, await asyncio.to_thread(verifier.finish)
 
 
+def _part(response: httpx.Response) -> tuple[int, Version]:
+    """The first byte of an answer with a part, and of what file it is. Raises `Interrupted` for one that does
+    not tell."""
+    found = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    if not found:
+        raise Interrupted("the file's server does not tell which part it sends")
+    etag = response.headers.get("ETag")
+    strong = etag if etag and not etag.startswith("W/") else None
+    return int(found[1]), Version(strong, response.headers.get("Last-Modified"), int(found[2]))
+
+
 async def _body(response: httpx.Response, start: int, version: Version) -> bytes:
     """The whole segment from `start` on. Raises `Changed` or `Interrupted`."""
-    if response.status_code != httpx.codes.PARTIAL_CONTENT or Version.of(response) != version:
+    if response.status_code != httpx.codes.PARTIAL_CONTENT:
+        raise Changed("the file's server sends another one than was begun with")
+    first, found = _part(response)
+    if found != version:
         raise Changed("the file is not the one that was begun with")
-    found = CONTENT_RANGE.fullmatch(response.headers["Content-Range"])
     length = min(SEGMENT, version.size - start)
-    if not found or int(found[1]) != start:
+    if first != start:
         raise Interrupted("the file's server sends another part than it was asked for")
     body = bytearray()
     async for batch in response.aiter_raw(BATCH):

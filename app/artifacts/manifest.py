@@ -106,7 +106,7 @@ def _stored(artifact: Artifact) -> Output:
     types = list(artifact.by_type)
     return Output(
         type=types[0] if len(types) == 1 else None,
-        url=f"/v1/artifacts/{artifact.id}/content",
+        url=artifact.content_path,
         count=artifact.lines,
         bytes=artifact.bytes,
         uncompressed_bytes=artifact.uncompressed_bytes,
@@ -118,7 +118,7 @@ def _stored(artifact: Artifact) -> Output:
 def _made(file: OutputFile) -> Output:
     return Output(
         type=file.resource_type,
-        url=f"/v1/artifacts/{file.artifact}/outputs/{file.format}/{file.id}/content",
+        url=file.content_path,
         count=file.rows,
         bytes=file.bytes,
         uncompressed_bytes=None,

@@ -26,6 +26,9 @@ class ArtifactState(StrEnum):
     DELETED = "deleted"
 
 
+KEPT = frozenset({ArtifactState.AVAILABLE, ArtifactState.EXPIRING})
+
+
 class Artifact(Base):
     """What was stored and what was verified of it; `key` names it in the store.
 
@@ -58,9 +61,14 @@ class Artifact(Base):
         """Names the list of lines that repeat an object, which is there if there are such lines."""
         return f"{self.key}{DUPLICATES}"
 
+    @property
+    def content_path(self) -> str:
+        """Where callers download it."""
+        return f"/v1/artifacts/{self.id}/content"
+
     def state_at(self, now: datetime) -> ArtifactState:
         """The state, where expiry has not yet been noted too."""
-        over = self.state in {ArtifactState.AVAILABLE, ArtifactState.EXPIRING} and now >= self.expires_at
+        over = self.state in KEPT and now >= self.expires_at
         return ArtifactState.EXPIRED if over else self.state
 
 
@@ -126,3 +134,8 @@ class OutputFile(Base):
         ),
         Index("output_files_artifact_idx", "artifact", "format"),
     )
+
+    @property
+    def content_path(self) -> str:
+        """Where callers download it."""
+        return f"/v1/artifacts/{self.artifact}/outputs/{self.format}/{self.id}/content"

@@ -5,22 +5,25 @@ import errno
 import os
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
 import obstore
 from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store, from_url
+from starlette.concurrency import iterate_in_threadpool
 
 if TYPE_CHECKING:
     from obstore import GetOptions, GetResult
     from obstore.store import ClientConfig, RetryConfig
+
+T = TypeVar("T")
 
 KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 # A file is sent in parts, two at a time; S3 takes 10,000 of them, so that files may have 80 GB.
@@ -43,6 +46,7 @@ RETRIES: "RetryConfig" = {
     "retry_timeout": timedelta(seconds=30),
 }
 FOLDER_MODE, FILE_MODE = 0o750, 0o640
+NO_ROOM_NUMBERS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 OS_ERROR = re.compile(r"\(os error (\d+)\)")
 # How S3's likenesses say it: as WebDAV does (RFC 4918), or by codes of Ceph and MinIO.
 NO_ROOM = re.compile(r"507 Insufficient Storage|QuotaExceeded|StorageFull")
@@ -92,6 +96,20 @@ class Store:
         finally:
             await asyncio.shield(writer.discard())
 
+    @asynccontextmanager
+    async def published(self, writers: Sequence["Writer"], *, unless: type[Exception]) -> AsyncIterator[None]:
+        """Make files visible, to be recorded within: a record without its file must never be. Should that
+        end in `unless`, nobody wants them, and they are deleted, as where not all could be published.
+        """
+        try:
+            for writer in writers:
+                await writer.publish()
+            yield
+        except (unless, StorageFull, StoreFailed):
+            for writer in writers:
+                await self.delete(writer.key)
+            raise
+
     async def size(self, key: str) -> int:
         """Of the file as it is now, in bytes. Raises `NotStored` or `StoreFailed`."""
         async with _asked():
@@ -115,12 +133,7 @@ class Store:
 
     async def files(self) -> AsyncIterator[Entry]:
         """Every file there is, in no order. Raises `StoreFailed`."""
-        pages = obstore.list(self.objects, chunk_size=1000)
-        while True:
-            async with _asked():
-                page = await anext(pages, None)
-            if page is None:
-                return
+        async for page in _each(obstore.list(self.objects, chunk_size=1000)):
             for found in page:
                 yield Entry(found["path"], found["size"], found["last_modified"])
 
@@ -150,11 +163,11 @@ class Store:
 class Writer:
     """A file being written, invisible until published."""
 
-    def __init__(self, store: Store, path: str) -> None:
+    def __init__(self, store: Store, key: str) -> None:
+        self.key = key
         self._store = store
-        self._path = path
         self._file = obstore.open_writer_async(
-            store.objects, path, buffer_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE
+            store.objects, key, buffer_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE
         )
         self._closing = self._published = False
 
@@ -163,13 +176,18 @@ class Writer:
         async with _written():
             await self._file.write(piece)
 
+    async def write_all(self, pieces: Iterator[bytes]) -> None:
+        """Add what an iterator gives that computes or reads. Raises `StorageFull` or `StoreFailed`."""
+        async for piece in iterate_in_threadpool(pieces):
+            await self.write(piece)
+
     async def publish(self) -> None:
         """Make the whole file visible, and return once it is safe. Raises `StorageFull` or `StoreFailed`."""
         self._closing = True
         async with _written(PUBLISH_SECONDS):
             await self._file.close()
             if self._store.folder:
-                await asyncio.to_thread(_settle, self._store.folder / self._path)
+                await asyncio.to_thread(_settle, self._store.folder / self.key)
         self._published = True
 
     async def discard(self) -> None:
@@ -183,7 +201,7 @@ class Writer:
         if self._closing:
             # It may have become visible though we were not told.
             with suppress(StoreFailed):
-                await self._store.delete(self._path)
+                await self._store.delete(self.key)
 
 
 class StoredFile:
@@ -195,12 +213,7 @@ class StoredFile:
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Its bytes, once. Raises `StoreFailed`."""
-        pieces = self._found.stream(READ_BYTES)
-        while True:
-            async with _asked():
-                piece = await anext(pieces, None)
-            if piece is None:
-                return
+        async for piece in _each(self._found.stream(READ_BYTES)):
             yield bytes(piece)
 
 
@@ -273,10 +286,19 @@ async def _asked(patience: float = PATIENCE_SECONDS) -> AsyncIterator[None]:
         raise (StorageFull if _is_full(error) else StoreFailed)(_first_line(error)) from None
 
 
+async def _each(stream: AsyncIterator[T]) -> AsyncIterator[T]:
+    while True:
+        async with _asked():
+            found = await anext(stream, None)
+        if found is None:
+            return
+        yield found
+
+
 def _is_full(error: Exception) -> bool:
     found = OS_ERROR.search(str(error))
     number = int(found[1]) if found else getattr(error, "errno", None)
-    return number in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} or bool(NO_ROOM.search(str(error)))
+    return number in NO_ROOM_NUMBERS or bool(NO_ROOM.search(str(error)))
 
 
 def _first_line(error: Exception) -> str:

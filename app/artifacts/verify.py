@@ -2,21 +2,18 @@
 
 import hashlib
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import orjson
-from isal import isal_zlib
 
 from app.artifacts.duplicates import Duplicates, Named
-from app.artifacts.shape import UNTAKEN, Shape, storable
+from app.artifacts.gunzip import DAMAGED, Gunzip
+from app.artifacts.key_paths import UNTAKEN, KeyPaths, storable
 
-STEP = 1 << 20
 MOST_TYPES = 1000
-# The package declares its error as a value, not as the class it is.
-DAMAGED: type[Exception] = isal_zlib.error  # type: ignore[assignment]
-GZIP = 16 + isal_zlib.MAX_WBITS
 
 
 class Corrupt(Exception):
@@ -39,7 +36,7 @@ class Limits:
 class Verified:
     """What was found in a whole file; `sha256` and `bytes` are of the file as stored.
 
-    `key_paths` are by resource type, as `Shape.paths` gives them.
+    `key_paths` are by resource type, as `KeyPaths.paths` gives them.
     """
 
     sha256: str
@@ -74,33 +71,24 @@ class Verifier:
         self._hash = hashlib.sha256()
         self._bytes = 0
         self._uncompressed = 0
-        self._member = isal_zlib.decompressobj(GZIP)
+        self._gunzip = Gunzip()
         self._rest: list[bytes] = []
         self._rest_bytes = 0
         self._lines = 0
         self._by_type: Counter[str] = Counter()
-        self._shapes: defaultdict[str, Shape] = defaultdict(Shape)
+        self._key_paths: defaultdict[str, KeyPaths] = defaultdict(KeyPaths)
         self.duplicates = Duplicates()
 
     def feed(self, piece: bytes) -> None:
         """Raises `Corrupt` or `TooLarge` as soon as either is certain, and `StorageFull`."""
         self._hash.update(piece)
         self._bytes += len(piece)
-        while piece:
-            if self._member.eof:
-                self._member = isal_zlib.decompressobj(GZIP)
-            try:
-                unpacked = self._member.decompress(piece, STEP)
-            except DAMAGED as error:
-                raise Corrupt(f"not intact gzip: {error}") from None
-            self._read(unpacked)
-            piece = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
+        self._read_all(self._gunzip.steps(piece))
 
     def finish(self) -> Verified:
         """The findings. Raises as `feed` does, and `Corrupt` when the file ends too early."""
-        while not self._member.eof and (more := self._drained()):
-            self._read(more)
-        if not self._member.eof:
+        self._read_all(self._gunzip.rest())
+        if not self._gunzip.complete:
             raise Corrupt("the file ends in the middle" if self._bytes else "the file is empty")
         if self._rest_bytes:
             self._count(b"".join(self._rest))
@@ -111,12 +99,13 @@ class Verifier:
             self._lines,
             dict(sorted(self._by_type.items())),
             self.duplicates.find(),
-            {kind: shape.paths() for kind, shape in sorted(self._shapes.items())},
+            {kind: seen.paths() for kind, seen in sorted(self._key_paths.items())},
         )
 
-    def _drained(self) -> bytes:
+    def _read_all(self, steps: Iterator[bytes]) -> None:
         try:
-            return self._member.decompress(b"", STEP)
+            for unpacked in steps:
+                self._read(unpacked)
         except DAMAGED as error:
             raise Corrupt(f"not intact gzip: {error}") from None
 
@@ -150,15 +139,15 @@ class Verifier:
             raise TooLarge(f"the file has more than {MOST_TYPES} resource types")
 
     def _look_at(self, line: bytes) -> tuple[str, object]:
-        """The resource type and the gid of a line, after its shape was noted."""
+        """The resource type and the gid of a line, after its keys were noted."""
         try:
             head = HEAD.decode(line)
         except UNTAKEN:
             value = self._read_in_full(line)
             head = Head(value.get("gid"), value.get("resource_type"))
         kind = storable(head.resource_type) if isinstance(head.resource_type, str) else self._untyped
-        if not self._shapes[kind].fits(line):
-            self._shapes[kind].learn(self._read_in_full(line))
+        if not self._key_paths[kind].fits(line):
+            self._key_paths[kind].learn(self._read_in_full(line))
         return kind, head.gid
 
     def _read_in_full(self, line: bytes) -> dict[str, Any]:

@@ -4,23 +4,18 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from isal import isal_zlib
+from starlette.concurrency import iterate_in_threadpool
 
-from app.artifacts.verify import GZIP, STEP
+from app.artifacts.gunzip import GZIP, Gunzip
 
 
 async def unpacked(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """What is in a verified gzip file, a bounded step at a time."""
-    member = isal_zlib.decompressobj(GZIP)
+    gunzip = Gunzip()
     async for piece in pieces:
-        rest = piece
-        while rest:
-            if member.eof:
-                member = isal_zlib.decompressobj(GZIP)
-            step = await asyncio.to_thread(member.decompress, rest, STEP)
-            rest = member.unused_data if member.eof else member.unconsumed_tail
-            if step:
-                yield step
-    while not member.eof and (step := await asyncio.to_thread(member.decompress, b"", STEP)):
+        async for step in iterate_in_threadpool(gunzip.steps(piece)):
+            yield step
+    async for step in iterate_in_threadpool(gunzip.rest()):
         yield step
 
 

@@ -6,14 +6,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.access.signing import signing_key
 from app.access.vault import Vault
 from app.artifacts.manifest import Manifest, Origin, Span, Upstream, manifest_of
-from app.artifacts.models import Artifact, ArtifactState, OutputFile
+from app.artifacts.models import KEPT, Artifact, OutputFile
 from app.artifacts.receipt import facts_of, signed
 from app.database.base import NO_KEY_UPDATE
 from app.exports.models import Run
 from app.exports.reading import ExportView
 from app.problems import Code, ProblemError
-
-KEPT = {ArtifactState.AVAILABLE, ArtifactState.EXPIRING}
 
 
 async def manifest_for(session: AsyncSession, view: ExportView) -> Manifest:

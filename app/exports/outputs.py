@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.models import Client
-from app.artifacts.models import Artifact, ArtifactState, Conversion, OutputFile
+from app.artifacts.models import KEPT, Artifact, Conversion, OutputFile
 from app.artifacts.outputs import Format
 from app.events.log import Cause, EventType, record
 from app.exports.models import Run
@@ -55,7 +55,7 @@ async def ask_for_conversion(
 
 async def lock_kept(session: AsyncSession, artifact_id: ArtifactId) -> bool:
     """Whether the file is kept, and will be until the transaction ends."""
-    kept = Artifact.state.in_((ArtifactState.AVAILABLE, ArtifactState.EXPIRING))
+    kept = Artifact.state.in_(KEPT)
     found = select(Artifact.id).where(Artifact.id == artifact_id, kept, Artifact.expires_at > text("now()"))
     return await session.scalar(found.with_for_update(read=True)) is not None
 

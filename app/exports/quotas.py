@@ -7,7 +7,7 @@ from sqlalchemy import Select, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.models import Client, Grant, Kind
-from app.artifacts.models import Artifact, ArtifactState
+from app.artifacts.models import KEPT, Artifact
 from app.exports.models import Export, Run, Status
 from app.ids import LaneKey
 from app.problems import Code, ProblemError
@@ -80,8 +80,7 @@ async def quotas_of(session: AsyncSession, client: Client, grant: Grant) -> list
 
 
 def _stored_bytes(client: Client) -> Select[Any]:
-    kept = (ArtifactState.AVAILABLE, ArtifactState.EXPIRING)
     mine = select(Export.run).where(Export.client == client.id, Export.status == Status.SUCCEEDED)
     return select(func.sum(Artifact.bytes)).where(
-        Artifact.run.in_(mine), Artifact.state.in_(kept), Artifact.expires_at > func.now()
+        Artifact.run.in_(mine), Artifact.state.in_(KEPT), Artifact.expires_at > func.now()
     )

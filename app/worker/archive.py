@@ -1,7 +1,7 @@
 """Fetching the file of a finished job, verifying it and keeping it."""
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 import structlog
@@ -201,26 +201,14 @@ async def _fetch_and_keep(ctx: Context, archive: HeldArchive, run: Run, waited: 
         artifact, writers = _artifact(ctx, run, key, verified), [writer]
         if verified.duplicate_gids:
             writers += [await stack.enter_async_context(ctx.store.writer(artifact.duplicates_key))]
-            await _write(writers[-1], packed(verifier.duplicates.ordinals()))
+            await writers[-1].write_all(packed(verifier.duplicates.ordinals()))
         await uninterrupted(_keep(ctx, archive, artifact, writers))
 
 
-async def _write(writer: Writer, pieces: Iterator[bytes]) -> None:
-    while piece := await asyncio.to_thread(next, pieces, b""):
-        await writer.write(piece)
-
-
-async def _keep(ctx: Context, archive: HeldArchive, artifact: Artifact, writers: Iterable[Writer]) -> None:
-    """Publish the files and record them, in this order: a record without its file must never be."""
+async def _keep(ctx: Context, archive: HeldArchive, artifact: Artifact, writers: Sequence[Writer]) -> None:
     warnings = [] if artifact.lines else [{"code": "empty_result", "detail": "Asana exported no objects."}]
-    try:
-        for writer in writers:
-            await writer.publish()
+    async with ctx.store.published(writers, unless=LaneLost):
         await ctx.write(archived, archive, artifact, warnings)
-    except (LaneLost, StorageFull, StoreFailed):
-        await ctx.store.delete(artifact.key)
-        await ctx.store.delete(artifact.duplicates_key)
-        raise
     log.info("run.archived", run=archive.run, lines=artifact.lines, sha256=artifact.sha256)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -95,26 +95,19 @@ async def _convert_and_keep(ctx: Context, held: HeldConversion, artifact: Artifa
         )
         named = f"{run.workspace}/{held.artifact}-{held.fence}"
         async with AsyncExitStack() as stack:
-            writers = {}
+            writers = list[Writer]()
             for output in outputs:
-                key = f"{named}-{output.path.name}"
-                writers[key] = await stack.enter_async_context(ctx.store.writer(key))
-                await _copy(output.path, writers[key])
-            files = [_file(key, output) for key, output in zip(writers, outputs, strict=True)]
-            await uninterrupted(_keep(ctx, held, files, writers.values()))
+                writing = ctx.store.writer(f"{named}-{output.path.name}")
+                writers.append(await stack.enter_async_context(writing))
+                await _copy(output.path, writers[-1])
+            files = [_file(writer.key, output) for writer, output in zip(writers, outputs, strict=True)]
+            await uninterrupted(_keep(ctx, held, files, writers))
     log.info("artifact.converted", artifact=held.artifact, format=held.format, files=len(files))
 
 
-async def _keep(ctx: Context, held: HeldConversion, files: list[Json], writers: Iterable[Writer]) -> None:
-    """Publish the files and record them, in this order: a record without its file must never be."""
-    try:
-        for writer in writers:
-            await writer.publish()
+async def _keep(ctx: Context, held: HeldConversion, files: list[Json], writers: Sequence[Writer]) -> None:
+    async with ctx.store.published(writers, unless=ConversionLost):
         await ctx.write(converted, held, files)
-    except (ConversionLost, StorageFull, StoreFailed):
-        for file in files:
-            await ctx.store.delete(file["key"])
-        raise
 
 
 async def _fetch(ctx: Context, key: str, to: Path) -> None:
@@ -126,8 +119,7 @@ async def _fetch(ctx: Context, key: str, to: Path) -> None:
 
 async def _copy(path: Path, writer: Writer) -> None:
     with path.open("rb") as file:
-        while piece := await asyncio.to_thread(file.read, PIECE):
-            await writer.write(piece)
+        await writer.write_all(iter(lambda: file.read(PIECE), b""))
 
 
 def _file(key: str, output: Output) -> Json:

@@ -21,8 +21,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     if request.param == "folder":
         return open_store((tmp_path / "files").as_uri())
     s3: S3 = request.getfixturevalue("s3")
-    for name, value in s3.env().items():
-        monkeypatch.setenv(name, value)
+    s3.be_known(monkeypatch)
     return open_store(s3.place())
 
 
@@ -165,8 +164,7 @@ async def test_no_file_of_a_failed_publication_stays(monkeypatch: pytest.MonkeyP
         writer.write(answer(500 if request.method == "PUT" else 204))
 
     async with serving(keep_and_fail) as server:
-        for name, value in S3(server.url).env().items():
-            monkeypatch.setenv(name, value)
+        S3(server.url).be_known(monkeypatch)
         with pytest.raises(StoreFailed):
             await stored(open_store("s3://bucket"), "a", b"x")
         # Deleting is by the batch, which is a POST.
@@ -175,8 +173,7 @@ async def test_no_file_of_a_failed_publication_stays(monkeypatch: pytest.MonkeyP
 
 async def test_a_bucket_that_is_gone_is_no_missing_file(monkeypatch: pytest.MonkeyPatch) -> None:
     async with serving(always(answer(404))) as server:
-        for name, value in S3(server.url).env().items():
-            monkeypatch.setenv(name, value)
+        S3(server.url).be_known(monkeypatch)
         with pytest.raises(StoreFailed):
             await stored(open_store("s3://bucket"), "a", b"x")
 
@@ -234,7 +231,6 @@ async def test_troubles_of_a_bucket_are_told_in_our_words(
     monkeypatch: pytest.MonkeyPatch, status: int, error: type[Exception]
 ) -> None:
     async with serving(always(answer(status))) as server:
-        for name, value in S3(server.url).env().items():
-            monkeypatch.setenv(name, value)
+        S3(server.url).be_known(monkeypatch)
         with pytest.raises(error):
             await open_store("s3://bucket").size("a")

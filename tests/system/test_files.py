@@ -33,8 +33,7 @@ def store_url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     if request.param == "folder":
         return ""
     s3: S3 = request.getfixturevalue("s3")
-    for name, value in s3.env().items():
-        monkeypatch.setenv(name, value)
+    s3.be_known(monkeypatch)
     if request.param != "bucket":
         monkeypatch.setenv("ASANA_EXPORTS_DELIVERY", "redirect")
     return s3.place()

@@ -43,6 +43,6 @@ GUARDS = (
         "a file is measured before it is sent",
         "half a file sent as the whole",
         "tests/api/test_artifacts.py::test_a_file_that_was_cut_on_the_disk_is_not_sent",
-        Edit("app/api/content.py", "if size not in {None, file.size}:", "if False:"),
+        Edit("app/api/content.py", "if found != wanted:", "if False:"),
     ),
 )

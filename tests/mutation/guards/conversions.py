@@ -70,15 +70,15 @@ GUARDS = (
         f"{ON_CONVERT}::test_a_worker_told_to_stop_records_the_files_it_has_published",
         Edit(
             CONVERT,
-            "await uninterrupted(_keep(ctx, held, files, writers.values()))",
-            "await _keep(ctx, held, files, writers.values())",
+            "await uninterrupted(_keep(ctx, held, files, writers))",
+            "await _keep(ctx, held, files, writers)",
         ),
     ),
     Guard(
         "files that could not be recorded are deleted",
         "files that nobody knows, whenever a conversion is taken over",
         f"{ON_CONVERT}::test_files_that_nobody_wants_any_more_are_deleted",
-        Edit(CONVERT, 'await ctx.store.delete(file["key"])', "pass"),
+        Edit("app/artifacts/store.py", "await self.delete(writer.key)", "pass"),
     ),
     Guard(
         "conversions are tried three times",

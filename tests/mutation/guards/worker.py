@@ -3,6 +3,7 @@
 from tests.mutation.guard import Edit, Guard
 
 PROCESS, ARCHIVE, SUBMIT = "app/worker/process.py", "app/worker/archive.py", "app/worker/submit.py"
+STORE = "app/artifacts/store.py"
 ON_PROCESS, ON_ARCHIVE = "tests/worker/test_process.py", "tests/worker/test_archive.py"
 ON_SUBMIT = "tests/worker/test_submit.py"
 
@@ -40,14 +41,14 @@ GUARDS = (
         "a succeeded export without its file",
         f"{ON_ARCHIVE}::test_the_file_is_there_before_it_is_recorded",
         Edit(
-            ARCHIVE,
-            """        for writer in writers:
-            await writer.publish()
-        await ctx.write(archived, archive, artifact, warnings)
+            STORE,
+            """            for writer in writers:
+                await writer.publish()
+            yield
 """,
-            """        await ctx.write(archived, archive, artifact, warnings)
-        for writer in writers:
-            await writer.publish()
+            """            yield
+            for writer in writers:
+                await writer.publish()
 """,
         ),
     ),
@@ -65,7 +66,7 @@ GUARDS = (
         "a file that may not be recorded is deleted",
         "files of canceled exports kept for ever",
         f"{ON_ARCHIVE}::test_a_file_that_nobody_wants_any_more_is_deleted",
-        Edit(ARCHIVE, "        await ctx.store.delete(artifact.key)\n", ""),
+        Edit(STORE, "await self.delete(writer.key)", "pass"),
     ),
     Guard(
         "a file is given up after three workers",

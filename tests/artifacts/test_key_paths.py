@@ -7,7 +7,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.artifacts.shape import MOST_PATHS, UNNAMEABLE, Shape
+from app.artifacts.key_paths import MOST_PATHS, UNNAMEABLE, KeyPaths
 
 names = st.sampled_from(["gid", "name", "a.b", "ä", ""]) | st.text(max_size=3)
 scalars = st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(-1e300, 1e300) | st.text()
@@ -28,12 +28,12 @@ def ways(value: Any, way: str = "") -> set[str]:
     return set(steps) | {found for step, part in steps.items() for found in ways(part, step)}
 
 
-def of(*lines: bytes) -> Shape:
-    shape = Shape()
+def of(*lines: bytes) -> KeyPaths:
+    paths = KeyPaths()
     for line in lines:
-        if not shape.fits(line):
-            shape.learn(orjson.loads(line))
-    return shape
+        if not paths.fits(line):
+            paths.learn(orjson.loads(line))
+    return paths
 
 
 @given(st.lists(st.dictionaries(names, values, max_size=5), max_size=8))
@@ -57,13 +57,13 @@ nameable = names.filter(lambda name: not UNNAMEABLE.search(name))
 )
 def test_what_was_seen_once_fits(rows: list[dict[str, Any]]) -> None:
     lines = [json.dumps(row).encode() for row in rows]
-    shape = of(*lines)
-    assert all(shape.fits(line) for line in lines)
+    paths = of(*lines)
+    assert all(paths.fits(line) for line in lines)
 
 
 def test_paths_read_like_those_asana_is_asked_with() -> None:
-    shape = of(b'{"gid":"1","custom_fields":[{"enum_value":null},{"enum_value":{"gid":"2"}}],"tags":["a"]}')
-    assert shape.paths() == [
+    paths = of(b'{"gid":"1","custom_fields":[{"enum_value":null},{"enum_value":{"gid":"2"}}],"tags":["a"]}')
+    assert paths.paths() == [
         "custom_fields",
         "custom_fields[].enum_value",
         "custom_fields[].enum_value.gid",
@@ -73,14 +73,14 @@ def test_paths_read_like_those_asana_is_asked_with() -> None:
 
 
 def test_keys_without_end_are_not_kept() -> None:
-    shape = of(*(b'{"%d":1}' % number for number in range(MOST_PATHS)))
-    assert len(shape.paths() or ()) == MOST_PATHS
-    shape.learn({"one more": 1})
-    assert shape.paths() is None
-    assert shape.fits(b'{"another":{"one":1}}')
-    assert not shape.fits(b"<html>")
+    paths = of(*(b'{"%d":1}' % number for number in range(MOST_PATHS)))
+    assert len(paths.paths() or ()) == MOST_PATHS
+    paths.learn({"one more": 1})
+    assert paths.paths() is None
+    assert paths.fits(b'{"another":{"one":1}}')
+    assert not paths.fits(b"<html>")
 
 
 def test_keys_very_deep_down_do_not_count() -> None:
-    shape = of(b'{"a":' * 500 + b"1" + b"}" * 500)
-    assert shape.paths() == sorted(".".join("a" * levels) for levels in range(1, 21))
+    paths = of(b'{"a":' * 500 + b"1" + b"}" * 500)
+    assert paths.paths() == sorted(".".join("a" * levels) for levels in range(1, 21))

@@ -18,7 +18,7 @@ UNNAMEABLE = re.compile(r'["\\\x00-\x1f]')
 UNTAKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-class Shape:
+class KeyPaths:
     """The keys of all objects of one resource type, as long as there are no more than `MOST_PATHS`.
 
     Keys more than `MOST_LEVELS` objects and lists deep do not count.
