@@ -8,7 +8,7 @@ import structlog
 from app.settings import Settings
 
 # Libraries that would tell of every request or step.
-CHATTY = ("httpx", "httpcore", "uvicorn", "alembic")
+CHATTY = ("httpx", "httpcore", "uvicorn", "alembic", "procrastinate", "psycopg")
 
 
 def set_up_logs(settings: Settings) -> None:

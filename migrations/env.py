@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 
 from app.access import models as access_models
 from app.artifacts import models as artifacts_models
+from app.database import chores as chores_models
 from app.database.base import Base
 from app.database.session import open_database
 from app.events import log as events_models
@@ -21,6 +22,7 @@ TABLES = (
     access_models,
     artifacts_models,
     attention_models,
+    chores_models,
     events_models,
     exports_models,
     idempotency_models,
@@ -28,8 +30,18 @@ TABLES = (
 )
 
 
+def is_ours(name: str | None, kind: str, _: object) -> bool:
+    """procrastinate's tables have no models."""
+    return not (kind == "table" and name and name.startswith("procrastinate_"))
+
+
 def migrate(connection: Connection) -> None:
-    context.configure(connection=connection, target_metadata=Base.metadata, compare_server_default=True)
+    context.configure(
+        connection=connection,
+        target_metadata=Base.metadata,
+        compare_server_default=True,
+        include_name=is_ours,
+    )
     with context.begin_transaction():
         context.run_migrations()
 

@@ -1,4 +1,4 @@
-"""The process that serves lanes: beat, claim, listen, sweep, and hand over when told to stop."""
+"""The process that serves lanes: beat, claim, listen, do chores, and hand over when told to stop."""
 
 import asyncio
 import os
@@ -25,6 +25,7 @@ from app.lanes.lease import LaneLost, LeaseLost, beat, register_worker
 from app.lanes.notifications import CHANGES, CREDENTIALS, LANES, listen
 from app.lanes.release import disown, hand_over
 from app.settings import Settings
+from app.worker import chores
 from app.worker.archive import Archiving
 from app.worker.backoff import Backoff
 from app.worker.context import Context
@@ -32,15 +33,15 @@ from app.worker.convert import convert_all
 from app.worker.deadlines import keep_deadlines
 from app.worker.lane import serve
 from app.worker.lease import Lease
-from app.worker.sweep import sweep
 from app.worker.transactions import UNAVAILABLE, Transactions, first_line
 from app.worker.upstream import Upstream
 
 CLAIM_BATCH = 200
 OVERDUE_BATCH = 10
-SWEEP_SECONDS = 60.0
 DEADLINE_SECONDS = 5.0
 DRAIN_SECONDS = 20.0
+# For what hangs on a database that is gone, and for chores, which others begin again.
+CUT_SECONDS = 5.0
 
 log = structlog.get_logger()
 
@@ -116,23 +117,26 @@ class WorkerProcess:
             return
         registering.result()
         beating = asyncio.create_task(self._beat(), name="beat")
+        doing_chores = asyncio.create_task(self._do_chores(), name="chores")
         duties = [
+            asyncio.create_task(self._watch_lease(), name="watch the lease"),
             asyncio.create_task(self._claim_lanes(), name="claim"),
             asyncio.create_task(self._listen(), name="listen"),
             asyncio.create_task(
                 self._every(self._ctx.settings.idle_poll_seconds, convert_all), name="convert"
             ),
-            asyncio.create_task(self._every(SWEEP_SECONDS, sweep), name="sweep"),
             asyncio.create_task(self._every(DEADLINE_SECONDS, keep_deadlines), name="deadlines"),
         ]
         try:
-            done, _ = await asyncio.wait({stopping, beating, *duties}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(
+                {stopping, beating, doing_chores, *duties}, return_when=asyncio.FIRST_COMPLETED
+            )
             for task in done:
                 task.result()
         except LeaseLost:
             log.error("worker.lease_lost", worker=self._ctx.lease.worker, lanes=len(self._lanes))
         finally:
-            await self._leave([stopping, *duties], beating)
+            await self._leave([stopping, *duties], beating, doing_chores)
 
     async def _until_stop(self) -> None:
         await self._stop.wait()
@@ -165,6 +169,16 @@ class WorkerProcess:
                 if ctx.lease.remaining <= 0:
                     raise LeaseLost(ctx.lease.worker) from error
                 await ctx.clock.sleep(min(0.5, ctx.lease.remaining))
+
+    async def _watch_lease(self) -> None:
+        """End by `LeaseLost` when the lease is over, whatever the beat may hang on."""
+        ctx = self._ctx
+        while (left := ctx.lease.remaining) > 0:
+            await ctx.clock.sleep(left)
+        raise LeaseLost(ctx.lease.worker)
+
+    async def _do_chores(self) -> None:
+        await chores.do_chores(self._ctx, self._database.listen_conninfo, chores.CHORES, chores.TASKS)
 
     async def _claim_lanes(self) -> None:
         """Take free lanes whenever woken, and every now and then, should a notification have been lost."""
@@ -271,22 +285,29 @@ class WorkerProcess:
             except (*UNAVAILABLE, StoreFailed) as error:
                 log.warning("worker.duty_failed", duty=duty.__name__, error=first_line(error))
 
-    async def _leave(self, duties: Iterable[asyncio.Task[None]], beating: asyncio.Task[None]) -> None:
+    async def _leave(
+        self,
+        duties: Iterable[asyncio.Task[None]],
+        beating: asyncio.Task[None],
+        doing_chores: asyncio.Task[None],
+    ) -> None:
         """Stop everything, then give the lanes away; the beat goes on until nothing is worked on any more."""
         ctx, lanes = self._ctx, len(self._lanes)
+        doing_chores.cancel()
         await _stopped({*duties, *self._lanes, *self._archiving.tasks})
-        await _stopped({beating})
+        await _stopped({beating}, CUT_SECONDS)
         if ctx.lease.remaining > 0:
             try:
                 async with asyncio.timeout(ctx.lease.remaining), self._database.sessions.begin() as session:
                     await hand_over(session, ctx.lease.worker)
             except UNAVAILABLE as error:
                 log.warning("worker.hand_over_failed", error=first_line(error))
+        await asyncio.wait({doing_chores}, timeout=CUT_SECONDS)
         log.info("worker.stopped", worker=ctx.lease.worker, lanes=lanes)
 
 
-async def _stopped(tasks: set[asyncio.Task[None]]) -> None:
+async def _stopped(tasks: set[asyncio.Task[None]], within: float = DRAIN_SECONDS) -> None:
     for task in tasks:
         task.cancel()
     if tasks:
-        await asyncio.wait(tasks, timeout=DRAIN_SECONDS)
+        await asyncio.wait(tasks, timeout=within)

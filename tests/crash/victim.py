@@ -6,10 +6,11 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
+import app.worker.chores
 import app.worker.process
 import app.worker.submit
 from app.cli import cli
@@ -17,6 +18,7 @@ from tests.crash.points import watch
 from tests.leaks import leaks
 from tests.processes import Process, until
 
+ONCE_A_MINUTE = 60.0
 # Forked from a process that has imported everything, one is there in no time.
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload([__name__])
@@ -116,7 +118,11 @@ def _live(
         for stream in (sys.stdout, sys.stderr):
             os.dup2(output.fileno(), stream.fileno())
     os.environ.update(env)
-    app.worker.process.SWEEP_SECONDS = app.worker.process.DEADLINE_SECONDS = duties
+    app.worker.process.DEADLINE_SECONDS = duties
+    # Chores come around by the clock, at most each second.
+    chores = app.worker.chores.CHORES if duties < ONCE_A_MINUTE else ()
+    app.worker.chores.CHORES = tuple(replace(chore, cron="* * * * * *") for chore in chores)
+    app.worker.chores.DEAD_SECONDS, app.worker.chores.BEAT_SECONDS = 2.0, 0.2
     # What a busy machine takes longer for is no other way through the code.
     app.worker.submit.FRESH_SECONDS = app.worker.submit.CONVINCING_SECONDS = 60.0
     with diary.open("a", buffering=1) as notes:

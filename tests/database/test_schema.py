@@ -1,9 +1,12 @@
 """The migrations and the models say the same, and the database holds what it promises."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from alembic import command
+from alembic.script import ScriptDirectory
+from procrastinate.schema import SchemaManager
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
@@ -70,3 +73,11 @@ async def test_the_migrations_can_be_taken_back(database: Database) -> None:
             )
         )
     assert left == 0
+
+
+def test_every_step_of_procrastinates_schema_has_its_migration() -> None:
+    """A version of it that brings another needs a migration of ours that takes it."""
+    scripts = ScriptDirectory.from_config(alembic_config()).walk_revisions()
+    taken = [step for script in scripts for step in getattr(script.module, "STEPS", ())]
+    there = Path(SchemaManager.get_migrations_path()).glob("*.sql")
+    assert sorted(taken) == sorted(step.stem for step in there)

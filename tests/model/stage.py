@@ -23,6 +23,7 @@ from app.worker.archive import Archiving
 from app.worker.backoff import Backoff
 from app.worker.context import Context
 from app.worker.process import WorkerProcess
+from app.worker.sweep import sweep
 from app.worker.transactions import Transactions
 
 P = ParamSpec("P")
@@ -41,6 +42,7 @@ HOLDS_ARCHIVE = text("""
         AND archive_fence = :fence)
 """)
 LAST_EVENT = text("SELECT max(seq) FROM events")
+SWEEP_SECONDS = 60.0
 
 
 @dataclass(eq=False)
@@ -343,6 +345,19 @@ class SteppedWorker(WorkerProcess):
         with self.telling(f"duty {duty.__name__}"):
             await super()._every(seconds, duty)
 
-    async def _leave(self, duties: Iterable[asyncio.Task[None]], beating: asyncio.Task[None]) -> None:
+    async def _watch_lease(self) -> None:
+        """Its beat hangs on nothing."""
+        await asyncio.Event().wait()
+
+    async def _do_chores(self) -> None:
+        """Those that concern lanes, by the time of the stage."""
+        await self._every(SWEEP_SECONDS, sweep)
+
+    async def _leave(
+        self,
+        duties: Iterable[asyncio.Task[None]],
+        beating: asyncio.Task[None],
+        doing_chores: asyncio.Task[None],
+    ) -> None:
         with self.telling("leave"):
-            await super()._leave(duties, beating)
+            await super()._leave(duties, beating, doing_chores)

@@ -1,0 +1,180 @@
+"""Background tasks: what comes around by the clock, or was enqueued, and needs no lane.
+
+They are procrastinate's, in the same database, which deals each to one of the workers. What a worker was at
+when it was killed is begun again, so each has to be safe to be done twice, also at once.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, cast
+
+import structlog
+from procrastinate import App, PsycopgConnector
+from procrastinate.exceptions import ConnectorException, UniqueViolation
+from procrastinate.jobs import DeleteJobCondition, Job, Status
+from procrastinate.retry import BaseRetryStrategy, RetryDecision
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from app.artifacts.store import StoreFailed
+from app.database.chores import tally
+from app.database.connection import Connection
+from app.worker.backoff import Backoff
+from app.worker.context import Context
+from app.worker.sweep import sweep
+from app.worker.transactions import UNAVAILABLE, first_line
+
+AT_ONCE = 20
+CONNECTIONS = 4
+# What is under way when a worker is told to stop may end within these.
+GRACE_SECONDS = 3.0
+BEAT_SECONDS = 5.0
+# Silent for as long, a worker is taken for dead, and what it was at is begun again.
+DEAD_SECONDS = 30.0
+LONGEST_PAUSE_SECONDS = 600.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Chore:
+    """What comes around; `cron` is in UTC and may have a sixth field, of seconds.
+
+    One that fails is logged and counted, and comes around again.
+    """
+
+    name: str
+    cron: str
+    work: Callable[[Context], Awaitable[object]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is enqueued with arguments, by procrastinate_defer_jobs_v1 in the transaction that wants it done.
+
+    Its jobs are in a queue of its name, so that workers of a version that does not know it leave them alone.
+    One that fails is tried again for ever: `Later` says when, else after pauses that grow.
+    """
+
+    name: str
+    work: Callable[..., Awaitable[object]]
+
+
+class Later(Exception):
+    """Raised by a task that is to be done again, after so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+
+CHORES: tuple[Chore, ...] = (Chore("sweep", "* * * * *", sweep),)
+TASKS: tuple[Task, ...] = ()
+
+
+async def do_chores(
+    ctx: Context, conninfo: str, chores: Sequence[Chore] = (), tasks: Sequence[Task] = ()
+) -> None:
+    """Do one's share for as long as the worker lives, over connections of one's own to that database."""
+    while True:
+        connector = _connector(conninfo, ctx.lease.seconds / 2)
+        try:
+            async with App(connector=connector).open_async() as app:
+                _declare(app, ctx, chores, tasks, await _skew(connector))
+                await app.run_worker_async(
+                    name=ctx.lease.worker,
+                    queues=list(app.tasks),
+                    concurrency=AT_ONCE,
+                    fetch_job_polling_interval=ctx.settings.idle_poll_seconds,
+                    shutdown_graceful_timeout=GRACE_SECONDS,
+                    delete_jobs=DeleteJobCondition.ALWAYS.value,
+                    install_signal_handlers=False,
+                    update_heartbeat_interval=BEAT_SECONDS,
+                    stalled_worker_timeout=DEAD_SECONDS,
+                )
+        except (ConnectorException, PoolTimeout, *UNAVAILABLE) as error:
+            log.warning("chores.interrupted", error=first_line(error))
+        await ctx.clock.sleep(ctx.backoff(0))
+
+
+def _connector(conninfo: str, patience: float) -> PsycopgConnector:
+    async def be_patient(connection: AsyncConnection) -> None:
+        cast("Connection", connection).patience = patience
+
+    def pool(**options: Any) -> AsyncConnectionPool:
+        return AsyncConnectionPool(configure=be_patient, **options)
+
+    return PsycopgConnector(
+        # Its connection for LISTEN is none of the pool's, and may be silent for as long as it likes.
+        pool_factory=pool,
+        conninfo=conninfo,
+        kwargs={"application_name": "asana-exports chores"},
+        connection_class=Connection,
+        min_size=1,
+        max_size=CONNECTIONS,
+        timeout=patience,
+    )
+
+
+async def _skew(connector: PsycopgConnector) -> timedelta:
+    """How far the database's clock, which decides, is ahead of the one that jobs are put off by."""
+    found: dict[str, Any] = await connector.execute_query_one_async("SELECT clock_timestamp() AS now")
+    skew: timedelta = found["now"] - datetime.now(UTC)
+    return skew
+
+
+def _declare(app: App, ctx: Context, chores: Sequence[Chore], tasks: Sequence[Task], skew: timedelta) -> None:
+    begin_again = Chore("begin_again", "* * * * * */30", partial(_begin_again, app))
+    for chore in (begin_again, *chores):
+        # One that waits already is enough.
+        declare = app.task(name=chore.name, queue=chore.name, queueing_lock=chore.name, priority=1)
+        app.periodic(cron=chore.cron)(declare(partial(_do, ctx, chore)))
+    retry = _Again(Backoff(1.0, LONGEST_PAUSE_SECONDS, ctx.random), skew)
+    for task in tasks:
+        app.task(name=task.name, queue=task.name, retry=retry)(partial(task.work, ctx))
+
+
+async def _do(ctx: Context, chore: Chore, *, timestamp: int) -> None:
+    """`timestamp` is when it came around."""
+    began, trouble = ctx.clock.monotonic(), None
+    try:
+        await chore.work(ctx)
+    except (StoreFailed, ConnectorException, *UNAVAILABLE) as error:
+        trouble = first_line(error)
+        log.warning("chore.failed", chore=chore.name, error=trouble)
+    except Exception as error:
+        trouble = first_line(error)
+        log.exception("chore.crashed", chore=chore.name)
+    await ctx.write(tally, chore.name, ctx.clock.monotonic() - began, trouble)
+
+
+async def _begin_again(app: App, _: Context) -> None:
+    """Put back what is in the hands of workers that are dead."""
+    jobs = app.job_manager
+    for job in await jobs.get_stalled_jobs(seconds_since_heartbeat=DEAD_SECONDS):
+        log.warning("chores.begun_again", task=job.task_name, worker=job.worker_id)
+        try:
+            await jobs.retry_job(job)
+        except UniqueViolation:
+            # The same waits already.
+            await jobs.finish_job(job, Status.FAILED, delete_job=True)
+
+
+class _Again(BaseRetryStrategy):
+    """When a task is done again."""
+
+    def __init__(self, backoff: Backoff, skew: timedelta) -> None:
+        self._backoff = backoff
+        self._skew = skew
+
+    def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision:
+        match exception:
+            case Later(seconds=seconds):
+                pass
+            case asyncio.CancelledError():
+                seconds = 0.0
+            case _:
+                seconds = self._backoff(job.attempts)
+        return RetryDecision(retry_at=datetime.now(UTC) + self._skew + timedelta(seconds=seconds))
