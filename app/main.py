@@ -16,6 +16,7 @@ from app.api import (
     jwks,
     lanes,
     manifests,
+    metrics,
     outputs,
     problem_pages,
     workspaces,
@@ -42,6 +43,7 @@ ROOMS = (
     attention,
     jwks,
     health,
+    metrics,
     problem_pages,
 )
 

@@ -14,14 +14,15 @@ class Scope(StrEnum):
     """What an API key may be used for.
 
     `exports:write` asks for exports and cancels them, `exports:read` follows them, `artifacts:read` downloads
-    their files, `lanes:admin` pauses, drains and resumes queues, `admin` includes all others and manages
-    clients, workspaces and credentials.
+    their files, `lanes:admin` pauses, drains and resumes queues, `metrics:read` is for Prometheus, `admin`
+    includes all others and manages clients, workspaces and credentials.
     """
 
     EXPORTS_WRITE = "exports:write"
     EXPORTS_READ = "exports:read"
     ARTIFACTS_READ = "artifacts:read"
     LANES_ADMIN = "lanes:admin"
+    METRICS_READ = "metrics:read"
     ADMIN = "admin"
 
 

@@ -1,9 +1,10 @@
 """What became of background tasks that come around: counted in the database, for all workers together."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Double, text
+from sqlalchemy import Double, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -63,6 +64,11 @@ WAITING = text("""
 async def tally(session: AsyncSession, name: str, seconds: float, error: str | None) -> None:
     """Count that a chore was done, or has failed by an error."""
     await session.execute(TALLY, {"name": name, "seconds": seconds, "error": error})
+
+
+async def tallies(session: AsyncSession) -> Sequence[ChoreTally]:
+    """Of all chores, by name."""
+    return (await session.scalars(select(ChoreTally).order_by(ChoreTally.name))).all()
 
 
 async def waiting_jobs(session: AsyncSession) -> list[Waiting]:

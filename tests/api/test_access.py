@@ -52,6 +52,7 @@ NEEDS: dict[str, Scope | None] = {
     "GET /v1/credentials": ADMIN,
     "GET /v1/credentials/{credential_id}": ADMIN,
     "PUT /v1/credentials/{credential_id}": ADMIN,
+    "GET /metrics": Scope.METRICS_READ,
     "GET /healthz": None,
     "GET /readyz": None,
     "GET /problems/{code}": None,
