@@ -38,6 +38,7 @@ class Code(StrEnum):
     WORKSPACE_REFUSED = "workspace-refused"
     UPSTREAM_UNAVAILABLE = "upstream-unavailable"
     DATABASE_UNAVAILABLE = "database-unavailable"
+    SHUTTING_DOWN = "shutting-down"
     INTERNAL_ERROR = "internal-error"
 
     UPSTREAM_FAILED = "upstream-failed"
@@ -180,6 +181,12 @@ EXPLANATIONS: dict[Code, Explanation] = {
         "The service cannot reach its database.",
         "Send the request again after `Retry-After` seconds, with its `Idempotency-Key`: it may have been "
         "accepted, and only the answer was lost.",
+        retryable=True,
+    ),
+    Code.SHUTTING_DOWN: Explanation(
+        "The process that had your request was told to stop before it was done.",
+        "Send the request again after `Retry-After` seconds, with its `Idempotency-Key`: another process has "
+        "the service then, and it may have been accepted already.",
         retryable=True,
     ),
     Code.INTERNAL_ERROR: Explanation(

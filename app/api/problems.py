@@ -1,5 +1,6 @@
 """Problems over HTTP (RFC 9457): the one place that knows their statuses."""
 
+import asyncio
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
@@ -22,6 +23,7 @@ from app.problems import EXPLANATIONS, Code, Fault, Problem, ProblemError
 
 MEDIA_TYPE = "application/problem+json"
 DATABASE_RETRY_AFTER = 5
+SHUTDOWN_RETRY_AFTER = 1
 MOST_FAULTS = 100
 BODIES = frozenset(Kind)
 
@@ -56,6 +58,7 @@ STATUSES = {
     Code.WORKSPACE_REFUSED: 422,
     Code.UPSTREAM_UNAVAILABLE: 503,
     Code.DATABASE_UNAVAILABLE: 503,
+    Code.SHUTTING_DOWN: 503,
     Code.INTERNAL_ERROR: 500,
 }
 
@@ -112,7 +115,7 @@ ON_BODY = (
 def problems(*codes: Code) -> dict[int | str, dict[str, Any]]:
     """The declared responses of a route for these problems, with an example of each."""
     by_status: dict[int | str, dict[str, Any]] = {}
-    for code in (*codes, Code.DATABASE_UNAVAILABLE):
+    for code in (*codes, Code.DATABASE_UNAVAILABLE, Code.SHUTTING_DOWN):
         declared = by_status.setdefault(
             STATUSES[code],
             {
@@ -138,7 +141,8 @@ def handle_problems(app: FastAPI) -> None:
 
 
 class UnexpectedErrorMiddleware:
-    """Answers 500 for what nobody foresaw, within the request's own context, and logs it there."""
+    """Answers for what has no answer of its own, within the request's context: 500 for what nobody foresaw,
+    which it logs there, and 503 for what took longer than a process that is told to stop may wait."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -153,6 +157,12 @@ class UnexpectedErrorMiddleware:
 
         try:
             await self._app(scope, receive, watched)
+        except asyncio.CancelledError:
+            if not started and scope["type"] == "http":
+                problem = Problem(Code.SHUTTING_DOWN, "It took longer than this process had left.")
+                answer = problem_response(problem, path=scope["path"], retry_after=SHUTDOWN_RETRY_AFTER)
+                await answer(scope, receive, send)
+            raise
         except Exception:
             if started or scope["type"] != "http":
                 raise

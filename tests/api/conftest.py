@@ -89,11 +89,15 @@ async def _tells_no_secret(response: httpx.Response) -> None:
 
 
 @asynccontextmanager
-async def served(settings: Settings) -> AsyncIterator[tuple[str, Services]]:
-    """The address of the application while it is served, and what it works with."""
+async def served(settings: Settings, *, grace: int = 20) -> AsyncIterator[tuple[str, Services]]:
+    """The address of the application while it is served, and what it works with; `grace` are the seconds that
+    requests have when it ends."""
     with listening("127.0.0.1", 0) as listener:
         async with open_services(settings) as services:
-            server = ApiServer(uvicorn.Config(create_app(services), log_config=None, access_log=False))
+            config = uvicorn.Config(
+                create_app(services), log_config=None, access_log=False, timeout_graceful_shutdown=grace
+            )
+            server = ApiServer(config)
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             try:
                 yield f"http://127.0.0.1:{listener.getsockname()[1]}", services

@@ -1,5 +1,6 @@
 """Every error is a problem document, whatever causes it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
@@ -13,7 +14,8 @@ from app.api.problems import STATUSES
 from app.conninfo import conninfo
 from app.problems import EXPLANATIONS, Code
 from app.settings import Settings
-from tests.api.conftest import TASKS, Api
+from tests.api.conftest import TASKS, Api, served
+from tests.locks import until_somebody_waits
 
 JSON = {"Content-Type": "application/json"}
 
@@ -159,3 +161,15 @@ def cut_off(settings: Settings, postgres_url: str) -> Iterator[None]:
         admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
         yield
         admin.execute(allow.format(sql.Identifier(name), sql.SQL("true")))
+
+
+async def test_what_a_process_that_stops_has_no_time_for_is_to_be_sent_again(api: Api) -> None:
+    async with api.sessions() as session, httpx.AsyncClient(timeout=20) as http:
+        async with served(api.settings, grace=1) as (url, _):
+            await session.execute(text("LOCK TABLE exports"))
+            key = {"Authorization": f"Bearer {api.tenant.key}"}
+            asking = asyncio.create_task(http.get(f"{url}/v1/exports", headers=key))
+            await until_somebody_waits(api.sessions)
+        response = await asking
+    await problem(response, 503, "shutting-down")
+    assert response.headers["Retry-After"] == "1"
