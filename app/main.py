@@ -19,6 +19,7 @@ from app.api import (
     metrics,
     outputs,
     problem_pages,
+    retention,
     workspaces,
 )
 from app.api.bounded_body import BoundedBodyMiddleware
@@ -36,6 +37,7 @@ ROOMS = (
     manifests,
     artifacts,
     outputs,
+    retention,
     workspaces,
     lanes,
     clients,

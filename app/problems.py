@@ -31,6 +31,8 @@ class Code(StrEnum):
     LANE_DRAINING = "lane-draining"
     ARTIFACT_EXPIRED = "artifact-expired"
     ARTIFACT_MISSING = "artifact-missing"
+    ARTIFACT_SHARED = "artifact-shared"
+    LEGAL_HOLD = "legal-hold"
     STORE_UNAVAILABLE = "store-unavailable"
     PRECONDITION_FAILED = "precondition-failed"
     RANGE_NOT_SATISFIABLE = "range-not-satisfiable"
@@ -49,6 +51,7 @@ class Code(StrEnum):
     UPSTREAM_JOB_LOST = "upstream-job-lost"
     UPSTREAM_ARTIFACT_EXPIRED = "upstream-artifact-expired"
     ARTIFACT_CORRUPT = "artifact-corrupt"
+    ARTIFACT_CHANGED = "artifact-changed"
     ARTIFACT_TOO_LARGE = "artifact-too-large"
     DOWNLOAD_REFUSED = "download-refused"
     POISON = "poison"
@@ -148,11 +151,21 @@ EXPLANATIONS: dict[Code, Explanation] = {
         retryable=True,
     ),
     Code.ARTIFACT_EXPIRED: Explanation(
-        "The file is no longer kept.", "Its retention has passed. Ask for a new export."
+        "The file is no longer kept.", "It has expired, or was deleted. Ask for a new export."
     ),
     Code.ARTIFACT_MISSING: Explanation(
         "The file is not as this service has put it there.",
-        "An administrator checks the store (is the right folder mounted?). Else ask for a new export.",
+        "It is fetched from Asana again within hours if Asana still has it, or at once by "
+        "`POST /v1/artifacts/{id}/refetch`. An administrator checks the store (is the right folder "
+        "mounted?). Else ask for a new export.",
+    ),
+    Code.ARTIFACT_SHARED: Explanation(
+        "The file belongs to exports of other clients, too.",
+        "It goes when its time is over, at `expires_at`; before that an administrator may delete it.",
+    ),
+    Code.LEGAL_HOLD: Explanation(
+        "The file is held: it must not be deleted.",
+        "An administrator knows why, and may end it by `DELETE /v1/artifacts/{id}/hold`.",
     ),
     Code.STORE_UNAVAILABLE: Explanation(
         "The store of files cannot be reached.",
@@ -220,13 +233,17 @@ EXPLANATIONS: dict[Code, Explanation] = {
     ),
     Code.UPSTREAM_ARTIFACT_EXPIRED: Explanation(
         "Asana no longer has the file.",
-        "It vanished before it was archived. Ask for a new export.",
+        "Asana keeps a file for 30 days. Ask for a new export.",
         retryable=True,
     ),
     Code.ARTIFACT_CORRUPT: Explanation(
         "The file from Asana is damaged.",
         "It was fetched several times and never passed verification. Ask for a new export.",
         retryable=True,
+    ),
+    Code.ARTIFACT_CHANGED: Explanation(
+        "Asana's file is not the one that was archived.",
+        "Nothing was replaced. An administrator puts the file back from a backup; or ask for a new export.",
     ),
     Code.ARTIFACT_TOO_LARGE: Explanation(
         "The file from Asana exceeds a limit of this service.",

@@ -175,7 +175,12 @@ class Settings(BaseSettings):
         2**40, description="Most bytes a file may unpack to; beyond it is refused as a bomb."
     )
     retention_days: PositiveInt = Field(
-        90, description="Days until an archived file expires, which callers are told as `expires_at`."
+        90,
+        description="Days until an archived file expires, which callers are told as `expires_at`, where "
+        "neither client nor workspace has a wish of its own.",
+    )
+    expiring_notice_days: PositiveInt = Field(
+        3, description="Days before its end that a file is told to be `expiring`, by an event."
     )
     idempotency_days: PositiveInt = Field(7, description="How long an Idempotency-Key is remembered.")
 
@@ -234,3 +239,7 @@ class Settings(BaseSettings):
     @property
     def retention(self) -> timedelta:
         return timedelta(days=self.retention_days)
+
+    @property
+    def expiring_notice(self) -> timedelta:
+        return timedelta(days=self.expiring_notice_days)

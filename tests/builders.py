@@ -12,8 +12,9 @@ from app.access.clients import ClientSpec, GrantSpec, create_client
 from app.access.models import Client, Credential, CredentialState, Priority, Scope, Workspace
 from app.access.vault import Vault
 from app.artifacts.models import MEDIA_TYPE, Artifact, ArtifactState
-from app.events.log import Cause
+from app.events.log import Cause, EventType
 from app.exports.accept import Rules, Submission, accept
+from app.exports.keeping import change_artifact
 from app.exports.models import Export
 from app.exports.requests import ResourceRequest, ResourceType
 from app.exports.runs import HeldArchive
@@ -115,3 +116,8 @@ def an_artifact(archive: HeldArchive) -> Artifact:
         duplicate_gids=0,
         expires_at=datetime.now(UTC) + timedelta(days=1),
     )
+
+
+async def deleted(session: AsyncSession, artifact: Artifact) -> None:
+    """Somebody has deleted it."""
+    await change_artifact(session, artifact, ArtifactState.DELETED, EventType.ARTIFACT_DELETED, Cause("test"))

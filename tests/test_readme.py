@@ -6,6 +6,7 @@ import re
 import signal
 from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,12 +18,17 @@ from tests.processes import COMMAND, Process
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+RETENTION = (ROOT / "docs" / "retention.md").read_text()
 
 
-def part(name: str) -> str:
-    found = re.search(rf"<!-- {name} -->\n(.*?)<!-- end of {name} -->", README, re.DOTALL)
+def part(name: str, of: str = README) -> str:
+    found = re.search(rf"<!-- {name} -->\n(.*?)<!-- end of {name} -->", of, re.DOTALL)
     assert found
     return found[1]
+
+
+def steps_in(page: str) -> list[str]:
+    return re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
 
 
 def shown(field: FieldInfo) -> str:
@@ -62,8 +68,9 @@ async def typed(steps: str, folder: Path, env: dict[str, str]) -> str:
     return said.decode()
 
 
-async def test_the_tour_can_be_taken_as_written(folder: Path) -> None:
-    steps = "\n".join(re.findall(r"```sh\n(.*?)```", part("tour"), re.DOTALL))
+async def taken(blocks: list[str], folder: Path) -> str:
+    """What is said when these steps are taken in front of a fresh service with a sandbox."""
+    steps = "\n".join(blocks)
     env = {"ASANA_EXPORTS_DATA_DIR": str(folder / "data"), "ASANA_EXPORTS_PORT": "0"}
     with Process(folder / "up.log", "up", "--sandbox", "--sandbox-port", "0", env=env) as up:
         address = (await up.said("Docs:", within=30)).split()[-1].removesuffix("/docs")
@@ -73,6 +80,11 @@ async def test_the_tour_can_be_taken_as_written(folder: Path) -> None:
         said = await typed(steps, folder, env)
         up.signal(signal.SIGTERM)
         await up.ended(30)
+    return said
+
+
+async def test_the_tour_can_be_taken_as_written(folder: Path) -> None:
+    said = await taken(steps_in(part("tour")), folder)
     assert '"name":"Sandbox 1001"' in said
     assert "\nbehind_others\nthe same export\nsucceeded\n" in said
     assert "'run_ms'" in said
@@ -86,3 +98,12 @@ async def test_the_tour_can_be_taken_as_written(folder: Path) -> None:
     key, state, items = said.splitlines()[-3:]
     assert re.fullmatch(r"aex_[\w-]+", key)
     assert (state, items) == ("open", "[]")
+
+
+async def test_a_file_is_held_and_ended_as_written(folder: Path) -> None:
+    """After the tour's first steps, which register the workspace."""
+    said = await taken([*steps_in(part("tour"))[:2], *steps_in(part("steps", RETENTION))], folder)
+    days, ends, held, gone, state = [line for line in said.splitlines() if line and "{" not in line]
+    assert (days, held, gone, state) == ("30", "legal-hold", "artifact-expired", "deleted")
+    left = datetime.fromisoformat(ends) - datetime.now(UTC)
+    assert timedelta(days=29, hours=23) < left < timedelta(days=30)

@@ -25,6 +25,7 @@ PREFIX = "aex"
 # What a column holds, and what every reader of JSON holds exactly (RFC 8259, section 6).
 MOST_INT, MOST_BYTES = 2**31 - 1, 2**53 - 1
 LAST_USE_TO = timedelta(minutes=1)
+MOST_DAYS = 3650
 
 
 def _once_each(values: tuple[T, ...]) -> tuple[T, ...]:
@@ -88,6 +89,16 @@ MaxStoredBytes = Annotated[
         strict=True, ge=1, le=MOST_BYTES, description="Bytes its files may take up here; null for no limit."
     ),
 ]
+RetentionDays = Annotated[
+    int | None,
+    Field(
+        strict=True,
+        ge=1,
+        le=MOST_DAYS,
+        description="Days for which files archived from now on are kept; null for the workspace's wish or, "
+        "if there is none either, the service's own.",
+    ),
+]
 
 
 class ClientSpec(BaseModel):
@@ -100,6 +111,7 @@ class ClientSpec(BaseModel):
     grants: Grants = (GrantSpec(),)
     max_queued: MaxQueued = None
     max_stored_bytes: MaxStoredBytes = None
+    retention_days: RetentionDays = None
 
 
 class ClientChanges(BaseModel):
@@ -113,6 +125,7 @@ class ClientChanges(BaseModel):
     grants: Grants = Field(default_factory=tuple)
     max_queued: MaxQueued = Field(default_factory=lambda: None)
     max_stored_bytes: MaxStoredBytes = Field(default_factory=lambda: None)
+    retention_days: RetentionDays = Field(default_factory=lambda: None)
 
 
 async def create_client(session: AsyncSession, spec: ClientSpec, cause: Cause) -> tuple[Client, str]:
@@ -127,6 +140,7 @@ async def create_client(session: AsyncSession, spec: ClientSpec, cause: Cause) -
         grants=[_grant(grant) for grant in spec.grants],
         max_queued=spec.max_queued,
         max_stored_bytes=spec.max_stored_bytes,
+        retention_days=spec.retention_days,
     )
     key = _new_key(client)
     session.add(client)

@@ -149,9 +149,16 @@ async def rotate_keys(sessions: Sessions, settings: Settings, cause: Cause) -> i
 
 
 async def register_workspace(
-    sessions: Sessions, vault: Vault, asana: AsanaClient, gid: str, credential_id: CredentialId, cause: Cause
+    sessions: Sessions,
+    vault: Vault,
+    asana: AsanaClient,
+    gid: str,
+    credential_id: CredentialId,
+    cause: Cause,
+    retention_days: int | None = None,
 ) -> tuple[Workspace, bool]:
-    """Let a credential open a workspace; tells whether it is new. Raises `ProblemError`."""
+    """Let a credential open a workspace, whose files are kept for so long where their clients have no wish;
+    tells whether it is new. Raises `ProblemError`."""
     async with sessions() as session:
         token = vault.decrypt((await credential_by_id(session, credential_id)).token)
     with _told(on_refusal=Code.WORKSPACE_REFUSED):
@@ -166,6 +173,7 @@ async def register_workspace(
             is_new = workspace.removed_at is not None
             workspace.name, workspace.credential = found.name, credential_id
             workspace.updated_at, workspace.removed_at = func.now(), None
+        workspace.retention_days = retention_days
         await session.flush()
         await session.refresh(workspace)
         await audit(
@@ -173,7 +181,7 @@ async def register_workspace(
             EventType.WORKSPACE_REGISTERED,
             cause,
             credential=credential_id,
-            data={"workspace": gid, "new": is_new},
+            data={"workspace": gid, "new": is_new, "retention_days": retention_days},
         )
     return workspace, is_new
 

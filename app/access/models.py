@@ -72,6 +72,7 @@ class Client(Base):
     scopes: Mapped[list[str]]
     max_queued: Mapped[int | None]
     max_stored_bytes: Mapped[BigInt | None]
+    retention_days: Mapped[int | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     last_used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
@@ -140,13 +141,17 @@ class Credential(Base):
 
 
 class Workspace(Base):
-    """An Asana workspace and the credential that exports it; a removed one takes no exports."""
+    """An Asana workspace and the credential that exports it; a removed one takes no exports.
+
+    `retention_days` is how long files are kept of clients who have no wish of their own.
+    """
 
     __tablename__ = "workspaces"
 
     gid: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str]
     credential: Mapped[CredentialId] = mapped_column(ForeignKey("credentials.id"), index=True)
+    retention_days: Mapped[int | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
     removed_at: Mapped[datetime | None]

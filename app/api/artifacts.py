@@ -15,12 +15,12 @@ from app.api.problems import ON_CALL, problems
 from app.api.services import Services, ServicesOf
 from app.artifacts.duplicates import unpacked as ordinals
 from app.artifacts.duplicates import without
-from app.artifacts.models import KEPT, LINES_MEDIA_TYPE, MEDIA_TYPE, Artifact, OutputFile
+from app.artifacts.models import LINES_MEDIA_TYPE, MEDIA_TYPE, Artifact, OutputFile
 from app.artifacts.outputs import Format
 from app.artifacts.views import packed, unpacked
 from app.exports.models import Run
 from app.exports.outputs import visible_output
-from app.exports.reading import visible_artifact
+from app.exports.reading import kept_artifact
 from app.problems import Code, Fault, ProblemError
 
 router = APIRouter(prefix="/v1/artifacts", tags=["artifacts"])
@@ -60,8 +60,7 @@ async def get_artifact_content(
     or without duplicates, it is sent as a whole only.
     """
     async with services.sessions() as session:
-        artifact, run = await visible_artifact(session, client, artifact_id)
-    _check_kept(services, artifact)
+        artifact, run = await kept_artifact(session, client, artifact_id)
     content = _content(artifact, artifact, run, ".jsonl.gz")
     lines = prefers(accept, LINES_MEDIA_TYPE, to=MEDIA_TYPE)
     if dedupe and artifact.duplicate_gids != 0:
@@ -92,15 +91,8 @@ async def get_output_content(
     """Download a file that was made of an archived one; ranges and conditions as for that."""
     async with services.sessions() as session:
         output, artifact, run = await visible_output(session, client, artifact_id, output_id)
-    _check_kept(services, artifact)
     ending = output.key.rsplit("-", 1)[-1]
     return await send(services, request, _content(output, artifact, run, f"-{ending}"))
-
-
-def _check_kept(services: Services, artifact: Artifact) -> None:
-    state = artifact.state_at(services.clock.now())
-    if state not in KEPT:
-        raise ProblemError(Code.ARTIFACT_EXPIRED, f"The file of artifact {artifact.id} is {state}.")
 
 
 def _content(file: Artifact | OutputFile, artifact: Artifact, run: Run, ending: str) -> Content:
@@ -112,7 +104,7 @@ def _content(file: Artifact | OutputFile, artifact: Artifact, run: Run, ending: 
         media_type=file.media_type,
         name=f"asana-{run.workspace}-{run.kind}-{made}-{artifact.id}{ending}",
         made_at=artifact.created_at,
-        expires_at=artifact.expires_at,
+        expires_at=None if artifact.held_at else artifact.expires_at,
     )
 
 

@@ -30,10 +30,10 @@ class AttentionOut(BaseModel):
     id: str
     kind: AttentionKind
     workspace: str | None = Field(description="Null where all may be concerned.")
-    cause: str | None = Field(description="The credential, or the code of the problem the exports failed by.")
+    cause: str | None = Field(description="The credential, or the code of the problem.")
     since: datetime
     latest: datetime = Field(description="When it happened last.")
-    count: int = Field(description="Refusals in a row, exports queued, exports failed, or files waiting.")
+    count: int = Field(description="Refusals in a row, exports queued or failed, files waiting or missing.")
     acknowledged: AcknowledgementOut | None
 
     @classmethod

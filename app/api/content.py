@@ -81,7 +81,7 @@ class Content:
     media_type: str
     name: str
     made_at: datetime
-    expires_at: datetime
+    expires_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -145,11 +145,11 @@ async def send_view(services: Services, request: Request, content: Content, view
 
 
 def _headers(content: Content, name: str, media_type: str) -> dict[str, str]:
-    return {
+    sunset = {"Sunset": http_date(content.expires_at)} if content.expires_at else {}
+    return sunset | {
         "Content-Type": media_type,
         "Content-Disposition": f'attachment; filename="{name}"',
         "Last-Modified": http_date(content.made_at),
-        "Sunset": http_date(content.expires_at),
         "Cache-Control": "private, no-cache",
         "Vary": "Accept",
         "X-Content-Type-Options": "nosniff",

@@ -96,6 +96,7 @@ WORKSPACE: dict[str, Any] = {
     "gid": "12345",
     "name": "Example Ltd",
     "credential": "cred_01997d3c5b7d7e3f8a1b2c3d4e5f6074",
+    "retention_days": None,
     "created_at": "2026-01-01T00:00:00Z",
     "updated_at": "2026-01-01T00:00:00Z",
 }
@@ -129,6 +130,7 @@ CLIENT: dict[str, Any] = {
     ],
     "max_queued": 100,
     "max_stored_bytes": None,
+    "retention_days": 30,
     "created_at": "2026-01-01T00:00:00Z",
     "last_used_at": "2026-01-02T03:04:05.678901Z",
     "revoked_at": None,
@@ -178,6 +180,13 @@ CONVERSION: dict[str, Any] = {
     "requested_at": "2026-01-02T03:04:05.678901Z",
     "finished_at": "2026-01-02T03:04:35.678901Z",
 }
+REFETCH: dict[str, Any] = {
+    "artifact": "art_01997d3c5b7d7e3f8a1b2c3d4e5f6076",
+    "state": "pending",
+    "error": None,
+    "requested_at": "2026-01-02T03:04:05.678901Z",
+    "finished_at": None,
+}
 EXAMPLES: dict[str, dict[str, Any]] = {
     "Alive": {"status": "ok"},
     "Readiness": {"ready": True, "database": True, "migrations": True, "workers": 2},
@@ -200,6 +209,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "Timeline": {"items": [EVENT]},
     "ConversionOut": CONVERSION,
     "ConversionList": {"items": [CONVERSION]},
+    "RefetchOut": REFETCH,
     "WorkspaceOut": WORKSPACE,
     "WorkspaceList": {"items": [WORKSPACE]},
     "LaneOut": LANE,

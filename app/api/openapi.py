@@ -70,6 +70,7 @@ BY_MODEL: dict[str, tuple[str, ...]] = {
     "ExportPage": ("Link",),
     "ManifestOut": ("ETag",),
     "ConversionOut": ("Retry-After",),
+    "RefetchOut": ("Retry-After",),
 }
 BY_OPERATION: dict[str, tuple[str, ...]] = {
     "create_resource_export": ("Location", "Idempotency-Replayed"),
@@ -77,6 +78,7 @@ BY_OPERATION: dict[str, tuple[str, ...]] = {
     "retry_export": ("Location", "Idempotency-Replayed"),
     "get_export": ("Preference-Applied",),
     "request_output": ("Location",),
+    "refetch_artifact": ("Location",),
 }
 
 

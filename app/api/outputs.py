@@ -121,7 +121,7 @@ async def request_output(
     return made
 
 
-@router.get("/{artifact_id}/outputs", responses=problems(*ON_CALL))
+@router.get("/{artifact_id}/outputs", responses=problems(*ON_CALL, Code.ARTIFACT_EXPIRED))
 async def list_outputs(
     client: ArtifactsReader, artifact_id: ArtifactIdPath, services: ServicesOf
 ) -> ConversionList:
@@ -130,7 +130,7 @@ async def list_outputs(
         return ConversionList.of(await conversions_of(session, client, artifact_id))
 
 
-@router.get("/{artifact_id}/outputs/{format}", responses=problems(*ON_CALL))
+@router.get("/{artifact_id}/outputs/{format}", responses=problems(*ON_CALL, Code.ARTIFACT_EXPIRED))
 async def get_output(
     client: ArtifactsReader,
     artifact_id: ArtifactIdPath,

@@ -77,6 +77,12 @@ class ArtifactOut(BaseModel):
     lines: int
     by_type: dict[str, int] = Field(description="Lines by resource type.")
     expires_at: datetime
+    held_since: datetime | None = Field(
+        description="Since when an administrator holds it: it neither expires nor can be deleted."
+    )
+    missing_since: datetime | None = Field(
+        description="Since when the store is known to lack a file of it; null unless it does."
+    )
 
     @classmethod
     def of(cls, artifact: Artifact, state: ArtifactState) -> "ArtifactOut":
@@ -92,6 +98,8 @@ class ArtifactOut(BaseModel):
             lines=artifact.lines,
             by_type=artifact.by_type,
             expires_at=artifact.expires_at,
+            held_since=artifact.held_at,
+            missing_since=artifact.missing_since,
         )
 
 

@@ -45,7 +45,8 @@ class Services:
     @property
     def rules(self) -> Rules:
         """What the settings say of accepting."""
-        return Rules(self.settings.lane_scope, Limits(self.settings.max_queued_per_lane))
+        settings = self.settings
+        return Rules(settings.lane_scope, Limits(settings.max_queued_per_lane), settings.retention)
 
 
 @asynccontextmanager

@@ -42,8 +42,11 @@ WaitSeconds = Annotated[int | None, Depends(wait_seconds)]
 def etag_of(view: ExportView) -> str:
     """An entity tag that changes with all that a caller waits to see (RFC 9110, section 8.8.3).
 
-    Place and reason move without a change of the export itself.
+    Place and reason move without a change of the export itself, as does what becomes of its file.
     """
+    if view.artifact:
+        file = "held" if view.artifact.held_at else view.artifact_state
+        return f'W/"v{view.export.version}-{file}-{view.artifact.expires_at.timestamp():.0f}"'
     if view.ahead is None:
         return f'W/"v{view.export.version}"'
     return f'W/"v{view.export.version}-{view.ahead}-{view.wait_reason or "next"}"'

@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Response, status
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.access.clients import MOST_DAYS
 from app.access.credentials import register_workspace, remove_workspace, workspace_by_gid, workspaces_of
 from app.access.models import Workspace
 from app.api.auth import Admin, ExportsReader, Note, NoteQuery, cause_of
@@ -22,13 +23,24 @@ ON_PUT = problems(*ON_BODY, Code.WORKSPACE_REFUSED, Code.CREDENTIAL_REFUSED, Cod
 
 
 class WorkspacePut(BaseModel):
-    """Which credential exports the workspace."""
+    """Which credential exports the workspace, and for how long its files are kept."""
 
     model_config = ConfigDict(extra="forbid")
 
     credential: str = Field(
         pattern=r"^cred_[0-9a-f]{32}$", examples=["cred_01997d3c5b7d7e3f8a1b2c3d4e5f6074"]
     )
+    retention_days: Annotated[
+        int | None,
+        Field(
+            strict=True,
+            ge=1,
+            le=MOST_DAYS,
+            description="Days for which files archived from now on are kept, of clients without a wish of "
+            "their own; null, or left out, for the service's own.",
+            examples=[365],
+        ),
+    ] = None
     note: Note = None
 
 
@@ -38,6 +50,7 @@ class WorkspaceOut(BaseModel):
     gid: str
     name: str = Field(description="As Asana tells it.")
     credential: str
+    retention_days: int | None
     created_at: datetime
     updated_at: datetime
 
@@ -47,6 +60,7 @@ class WorkspaceOut(BaseModel):
             gid=workspace.gid,
             name=workspace.name,
             credential=workspace.credential,
+            retention_days=workspace.retention_days,
             created_at=workspace.created_at,
             updated_at=workspace.updated_at,
         )
@@ -63,7 +77,7 @@ class WorkspaceList(BaseModel):
 async def put_workspace(
     gid: WorkspaceGid, body: WorkspacePut, client: Admin, services: ServicesOf, response: Response
 ) -> WorkspaceOut:
-    """Register a workspace, or give it another credential, once Asana has shown that the credential opens it.
+    """Register a workspace, or replace what is set of it, once Asana has shown that the credential opens it.
 
     Exports accepted before keep the credential they were accepted with.
     """
@@ -74,6 +88,7 @@ async def put_workspace(
         gid,
         CredentialId(body.credential),
         cause_of(client, body.note),
+        body.retention_days,
     )
     if is_new:
         response.status_code = status.HTTP_201_CREATED

@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, func, text
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, and_, func, or_, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.artifacts.outputs import Format
@@ -16,7 +16,7 @@ DUPLICATES = ".duplicates.gz"
 
 
 class ArtifactState(StrEnum):
-    """Whether a file can be had: `available`, or `expiring` within a day; `expired` by its retention, or
+    """Whether a file can be had: `available`, or `expiring` within days; `expired` by its retention, or
     `deleted` by somebody.
     """
 
@@ -27,6 +27,7 @@ class ArtifactState(StrEnum):
 
 
 KEPT = frozenset({ArtifactState.AVAILABLE, ArtifactState.EXPIRING})
+ENDED = frozenset(ArtifactState) - KEPT
 
 
 class Artifact(Base):
@@ -34,6 +35,8 @@ class Artifact(Base):
 
     `key_paths` are by resource type, null for a type that has too many; `receipt` is there once somebody has
     asked for it. What is null for the whole artifact was not looked at yet when the file was archived.
+    While `held_at` is set, it neither expires nor may be deleted. `missing_since` tells that a file of it is
+    not in the store. Once it has ended its files are removed, after a while, at `removed_at`.
     """
 
     __tablename__ = "artifacts"
@@ -55,6 +58,23 @@ class Artifact(Base):
     receipt: Mapped[str | None] = mapped_column(deferred=True)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime]
+    held_at: Mapped[datetime | None]
+    missing_since: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    removed_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        CheckConstraint("held_at IS NULL OR state = 'available'", "held"),
+        CheckConstraint("(ended_at IS NOT NULL) = (state IN ('expired', 'deleted'))", "ended"),
+        CheckConstraint("removed_at IS NULL OR ended_at IS NOT NULL", "removed"),
+        Index(
+            "artifacts_expires_at_idx",
+            "expires_at",
+            postgresql_where=text("state IN ('available', 'expiring') AND held_at IS NULL"),
+        ),
+        Index("artifacts_removal_idx", "ended_at", postgresql_where=text("removed_at IS NULL")),
+        Index("artifacts_missing_idx", "id", postgresql_where=text("missing_since IS NOT NULL")),
+    )
 
     @property
     def duplicates_key(self) -> str:
@@ -68,8 +88,12 @@ class Artifact(Base):
 
     def state_at(self, now: datetime) -> ArtifactState:
         """The state, where expiry has not yet been noted too."""
-        over = self.state in KEPT and now >= self.expires_at
+        over = self.state in KEPT and self.held_at is None and now >= self.expires_at
         return ArtifactState.EXPIRED if over else self.state
+
+
+# As `state_at` has it, by the clock of the database.
+IS_KEPT = and_(Artifact.state.in_(KEPT), or_(Artifact.held_at.is_not(None), Artifact.expires_at > func.now()))
 
 
 class ConversionState(StrEnum):
@@ -139,3 +163,41 @@ class OutputFile(Base):
     def content_path(self) -> str:
         """Where callers download it."""
         return f"/v1/artifacts/{self.artifact}/outputs/{self.format}/{self.id}/content"
+
+
+class RefetchState(StrEnum):
+    """What has become of fetching a file from Asana again: `pending` until a worker has it, then `done`, or
+    `failed` for good.
+    """
+
+    PENDING = "pending"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class Refetch(Base):
+    """That the file of an artifact is to be fetched from Asana again, last.
+
+    `worker`, `fence`, `failures` and `not_before` are as for a conversion.
+    """
+
+    __tablename__ = "refetches"
+
+    artifact: Mapped[ArtifactId] = mapped_column(
+        ForeignKey("artifacts.id", ondelete="CASCADE"), primary_key=True
+    )
+    state: Mapped[RefetchState] = mapped_column(one_of(RefetchState, "state"))
+    worker: Mapped[WorkerId | None] = mapped_column(ForeignKey("workers.id", ondelete="SET NULL"))
+    fence: Mapped[BigInt] = mapped_column(server_default=text("0"))
+    failures: Mapped[int] = mapped_column(server_default=text("0"))
+    not_before: Mapped[datetime] = mapped_column(server_default=func.now())
+    error: Mapped[Json | None]
+    requested_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    finished_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        CheckConstraint("(finished_at IS NOT NULL) = (state <> 'pending')", "finished"),
+        CheckConstraint("(error IS NOT NULL) = (state = 'failed')", "failed"),
+        Index("refetches_pending_idx", "requested_at", postgresql_where=text("state = 'pending'")),
+        Index("refetches_worker_idx", "worker", postgresql_where=text("worker IS NOT NULL")),
+    )

@@ -8,7 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.models import Client, Credential, CredentialState, Grant, Kind, Priority, Workspace
 from app.database.base import BigInt
-from app.events.log import EventType, record
+from app.events.log import Cause, EventType, record
+from app.exports.keeping import keep_for_another
 from app.exports.models import Export, Run, Status
 from app.exports.order import CLASS_LASTS, place_for, stand
 from app.exports.quotas import RETRY_AFTER, Limits, check_quotas
@@ -42,6 +43,7 @@ class Rules:
 
     lane_scope: LaneScope = LaneScope.WORKSPACE
     limits: Limits = field(default_factory=Limits)
+    retention: timedelta = timedelta(days=90)
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ async def accept(session: AsyncSession, client: Client, wanted: Submission, rule
     _refuse_draining(admitted.workspace.gid, lane.draining_at)
     now = lane.now
     await check_quotas(session, client, admitted.grant, admitted.lane, rules.limits)
-    shared = await joinable(session, admitted.fingerprint, wanted.max_age, lock=True)
+    shared = await _shared(session, client, wanted, admitted, rules.retention)
     run = shared or await _new_run(session, client, wanted, admitted, now)
     export = await _new_export(session, client, wanted, run, now)
     if shared:
@@ -87,6 +89,20 @@ async def accept(session: AsyncSession, client: Client, wanted: Submission, rule
         has_token = admitted.credential.state is CredentialState.VALID
         await wake_lane(session, run.lane, has_token=has_token)
     return export
+
+
+async def _shared(
+    session: AsyncSession, client: Client, wanted: Submission, admitted: Admitted, retention: timedelta
+) -> Run | None:
+    """A run that does the same work; if it has a file, that is kept for as long as the client wishes."""
+    run = await joinable(session, admitted.fingerprint, wanted.max_age, lock=True)
+    if run is None or run.status is not Status.SUCCEEDED:
+        return run
+    days = client.retention_days or admitted.workspace.retention_days
+    wish = timedelta(days=days) if days else retention
+    cause = Cause(client.actor, wanted.request_id)
+    # Its file may have ended since.
+    return run if await keep_for_another(session, run.id, wish, cause) else None
 
 
 async def admit(session: AsyncSession, client: Client, wanted: Submission, scope: LaneScope) -> Admitted:

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.access.models import Client, Credential, CredentialState
+from app.artifacts.models import IS_KEPT, Artifact, Refetch
 from app.database.base import Base
 from app.events.log import Cause, EventType, audit
 from app.exports.models import Run, Status
@@ -32,12 +33,14 @@ class AttentionKind(StrEnum):
     `lane-blocked`: Asana has refused all exports of a workspace for hours. `credential-invalid`: Asana no
     longer accepts a token; store another one. `exports-failed`: exports of a workspace failed for the same
     cause in the last 30 days. `storage-full`: files cannot be stored; make room, and they are fetched.
+    `files-missing`: the store lacks files that are kept; what Asana still has is fetched again.
     """
 
     LANE_BLOCKED = "lane-blocked"
     CREDENTIAL_INVALID = "credential-invalid"
     EXPORTS_FAILED = "exports-failed"
     STORAGE_FULL = "storage-full"
+    FILES_MISSING = "files-missing"
 
 
 class Acknowledgement(Base):
@@ -127,7 +130,22 @@ FULL = (
     .where(Run.status == Status.ARCHIVING, Run.wait_reason == WaitReason.STORAGE_FULL)
     .having(func.count() > 0)
 )
-KINDS: tuple[Select[*tuple[Any, ...]], ...] = (BLOCKED, INVALID, FAILED, FULL)
+# The cause is why they cannot be had again, if that is known.
+MISSING = (
+    select(
+        literal(AttentionKind.FILES_MISSING).label("kind"),
+        Run.workspace,
+        Refetch.error["code"].astext.label("cause"),
+        func.min(Artifact.missing_since).label("since"),
+        func.max(Artifact.missing_since).label("latest"),
+        func.count().label("count"),
+    )
+    .join(Artifact, Artifact.run == Run.id)
+    .outerjoin(Refetch, Refetch.artifact == Artifact.id)
+    .where(Artifact.missing_since.is_not(None), IS_KEPT)
+    .group_by(Run.workspace, "cause")
+)
+KINDS: tuple[Select[*tuple[Any, ...]], ...] = (BLOCKED, INVALID, FAILED, FULL, MISSING)
 
 
 async def attention(session: AsyncSession, client: Client, blocked_seconds: float) -> list[AttentionItem]:

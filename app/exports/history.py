@@ -3,16 +3,17 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from itertools import pairwise
 from typing import TypeVar
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, and_, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.models import Client, Scope
-from app.artifacts.models import Artifact, ArtifactState, OutputFile
+from app.artifacts.models import ENDED, KEPT, Artifact, OutputFile
 from app.artifacts.store import NotStored, Store, StoreFailed
 from app.events.log import Event, EventType
 from app.exports.models import Export, Status
@@ -37,6 +38,7 @@ class Promise(StrEnum):
     ONE_SLOT = "one run at a time holds a lane's slot"
     LATENCY = "the parts of the latency add up"
     FILE = "a succeeded export has its verified file"
+    REMOVED = "what was removed is gone"
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ async def violations(session: AsyncSession, store: Store | None = None) -> Async
         for found in (*_in_story(view, story), *_in_times(view)):
             yield found
     async for found in _in_slots(session):
+        yield found
+    async for found in _in_ends(session):
         yield found
     if store:
         async for found in _in_files(session, store):
@@ -125,13 +129,26 @@ def _of_one_export(event: Event) -> bool:
     return bool(event.data.get("joined_run") or event.data.get("left_run"))
 
 
+async def _in_ends(session: AsyncSession) -> AsyncIterator[Violation]:
+    """Each file that has ended has one event that tells so, and no other has one."""
+    ends = [EventType.ARTIFACT_EXPIRED, EventType.ARTIFACT_DELETED]
+    told = func.array_remove(func.array_agg(Event.type), None)
+    stories = select(Artifact.id, Artifact.state, told).outerjoin(
+        Event, and_(Event.run == Artifact.run, Event.type.in_(ends))
+    )
+    rows = await session.stream(stories.group_by(Artifact.id).execution_options(yield_per=AT_ONCE))
+    async for artifact, state, events in rows:
+        if events != ([f"artifact.{state}"] if state in ENDED else []):
+            yield Violation(Promise.RECORDED, artifact, f"is {state}, but its events are {events}")
+
+
 async def _in_files(session: AsyncSession, store: Store) -> AsyncIterator[Violation]:
     without = select(Export.id).outerjoin(Artifact, Artifact.run == Export.run)
     for export in await session.scalars(
         without.where(Export.status == Status.SUCCEEDED, Artifact.id.is_(None))
     ):
         yield Violation(Promise.FILE, export, "has succeeded without an artifact")
-    is_kept = Artifact.state == ArtifactState.AVAILABLE
+    is_kept = Artifact.state.in_(KEPT)
     made = select(OutputFile).join(Artifact, Artifact.id == OutputFile.artifact)
     async for artifact in _streamed(session, select(Artifact).where(is_kept).order_by(Artifact.id)):
         if fault := await _fault_of(artifact, store):
@@ -139,6 +156,11 @@ async def _in_files(session: AsyncSession, store: Store) -> AsyncIterator[Violat
     async for output in _streamed(session, made.where(is_kept).order_by(OutputFile.id)):
         if fault := await _fault_of(output, store):
             yield Violation(Promise.FILE, output.id, fault)
+    gone = select(Artifact).where(Artifact.removed_at.is_not(None)).order_by(Artifact.id)
+    async for artifact in _streamed(session, gone):
+        with suppress(NotStored, StoreFailed):
+            size = await store.size(artifact.key)
+            yield Violation(Promise.REMOVED, artifact.id, f"{artifact.key} is there with {size} bytes")
 
 
 async def _fault_of(kept: Artifact | OutputFile, store: Store) -> str | None:

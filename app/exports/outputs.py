@@ -7,11 +7,11 @@ from sqlalchemy import ColumnElement, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.models import Client
-from app.artifacts.models import KEPT, Artifact, Conversion, OutputFile
+from app.artifacts.models import IS_KEPT, Artifact, Conversion, OutputFile
 from app.artifacts.outputs import Format
 from app.events.log import Cause, EventType, record
 from app.exports.models import Run
-from app.exports.reading import visible_artifact
+from app.exports.reading import kept_artifact
 from app.ids import ArtifactId, OutputId
 from app.problems import Code, ProblemError
 
@@ -37,7 +37,7 @@ async def ask_for_conversion(
     session: AsyncSession, client: Client, artifact_id: ArtifactId, form: Format, cause: Cause
 ) -> ConversionView:
     """Have the file made into a format, unless it is or will be. Raises `ProblemError` `artifact-expired`."""
-    artifact, run = await visible_artifact(session, client, artifact_id)
+    artifact, run = await kept_artifact(session, client, artifact_id)
     if not await lock_kept(session, artifact.id):
         raise ProblemError(Code.ARTIFACT_EXPIRED, f"The file of artifact {artifact_id} is no longer kept.")
     asked = await session.execute(ASK, {"artifact": artifact.id, "format": form})
@@ -55,16 +55,15 @@ async def ask_for_conversion(
 
 async def lock_kept(session: AsyncSession, artifact_id: ArtifactId) -> bool:
     """Whether the file is kept, and will be until the transaction ends."""
-    kept = Artifact.state.in_(KEPT)
-    found = select(Artifact.id).where(Artifact.id == artifact_id, kept, Artifact.expires_at > text("now()"))
+    found = select(Artifact.id).where(Artifact.id == artifact_id, IS_KEPT)
     return await session.scalar(found.with_for_update(read=True)) is not None
 
 
 async def conversions_of(
     session: AsyncSession, client: Client, artifact_id: ArtifactId
 ) -> list[ConversionView]:
-    """The formats that were asked for, by whomever."""
-    artifact, _ = await visible_artifact(session, client, artifact_id)
+    """The formats that were asked for, by whomever. Raises `ProblemError` as `kept_artifact` does."""
+    artifact, _ = await kept_artifact(session, client, artifact_id)
     return await _views(session, Conversion.artifact == artifact.id)
 
 
@@ -72,7 +71,7 @@ async def conversion_of(
     session: AsyncSession, client: Client, artifact_id: ArtifactId, form: Format
 ) -> ConversionView:
     """One of them. Raises `ProblemError` `not-found` where it was not asked for."""
-    artifact, _ = await visible_artifact(session, client, artifact_id)
+    artifact, _ = await kept_artifact(session, client, artifact_id)
     views = await _views(session, Conversion.artifact == artifact.id, Conversion.format == form)
     if not views:
         raise ProblemError(Code.NOT_FOUND, f"Nobody has asked for {artifact_id} as {form}.")
@@ -83,7 +82,7 @@ async def visible_output(
     session: AsyncSession, client: Client, artifact_id: ArtifactId, output_id: OutputId
 ) -> tuple[OutputFile, Artifact, Run]:
     """One file, with the artifact it was made of. Raises `ProblemError` `not-found` for one unseen, too."""
-    artifact, run = await visible_artifact(session, client, artifact_id)
+    artifact, run = await kept_artifact(session, client, artifact_id)
     file = await session.scalar(
         select(OutputFile).where(OutputFile.id == output_id, OutputFile.artifact == artifact.id)
     )

@@ -7,7 +7,7 @@ from sqlalchemy import Select, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.models import Client, Grant, Kind
-from app.artifacts.models import KEPT, Artifact
+from app.artifacts.models import IS_KEPT, Artifact, OutputFile
 from app.exports.models import Export, Run, Status
 from app.ids import LaneKey
 from app.problems import Code, ProblemError
@@ -80,7 +80,12 @@ async def quotas_of(session: AsyncSession, client: Client, grant: Grant) -> list
 
 
 def _stored_bytes(client: Client) -> Select[Any]:
+    """Of files that are kept, with what was made of them. Those that have ended count no more, though their
+    bytes go later: their clients can do nothing about that."""
     mine = select(Export.run).where(Export.client == client.id, Export.status == Status.SUCCEEDED)
-    return select(func.sum(Artifact.bytes)).where(
-        Artifact.run.in_(mine), Artifact.state.in_(KEPT), Artifact.expires_at > func.now()
+    made = (
+        select(func.coalesce(func.sum(OutputFile.bytes), 0))
+        .where(OutputFile.artifact == Artifact.id)
+        .scalar_subquery()
     )
+    return select(func.sum(Artifact.bytes + made)).where(Artifact.run.in_(mine), IS_KEPT)

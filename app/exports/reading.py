@@ -10,9 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from app.access.models import Client, Credential, CredentialState, Kind, Scope
-from app.artifacts.models import Artifact, ArtifactState
+from app.artifacts.models import KEPT, Artifact, ArtifactState
 from app.events.log import Event
-from app.exports.latency import Latency, lane_waits, latency
+from app.exports.latency import Latency, database_now, lane_waits, latency
 from app.exports.models import Export, Run, Status
 from app.exports.order import positions
 from app.exports.states import FINAL, LIVE
@@ -146,6 +146,17 @@ async def visible_artifact(
     if row is None:
         raise ProblemError(Code.NOT_FOUND, f"There is no artifact {artifact_id} that you may see.")
     return row.Artifact, row.Run
+
+
+async def kept_artifact(
+    session: AsyncSession, client: Client, artifact_id: ArtifactId
+) -> tuple[Artifact, Run]:
+    """The same, while its file can be had. Raises `ProblemError` `artifact-expired` from then on."""
+    artifact, run = await visible_artifact(session, client, artifact_id)
+    state = artifact.state_at(await database_now(session))
+    if state not in KEPT:
+        raise ProblemError(Code.ARTIFACT_EXPIRED, f"The file of artifact {artifact_id} is {state}.")
+    return artifact, run
 
 
 def _may_see(client: Client, export: Export) -> bool:

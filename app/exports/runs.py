@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.artifacts.models import Artifact
 from app.exports.drift import tell_of_drift
+from app.exports.keeping import keep_as_wished
 from app.exports.models import Phase, Run, Status
 from app.exports.order import head, until_another_try, waits_for_a_token
 from app.exports.states import LIVE, change, locked_run, seen_running
@@ -42,6 +43,7 @@ CLEAR_OF_SUSPICION = text("""
     WHERE status = 'archiving' AND :worker = ANY(lost_archivers)
 """)
 LET_GO_OF_CONVERSIONS = text("UPDATE conversions SET worker = NULL WHERE worker = :worker")
+LET_GO_OF_REFETCHES = text("UPDATE refetches SET worker = NULL WHERE worker = :worker")
 
 
 @dataclass(frozen=True)
@@ -262,6 +264,7 @@ async def survived(session: AsyncSession, worker: WorkerId) -> None:
     await session.execute(DISOWN_ARCHIVES, {"worker": worker, "keep": []})
     await session.execute(CLEAR_OF_SUSPICION, {"worker": worker})
     await session.execute(LET_GO_OF_CONVERSIONS, {"worker": worker})
+    await session.execute(LET_GO_OF_REFETCHES, {"worker": worker})
 
 
 async def disown_archives(session: AsyncSession, worker: WorkerId, keep: list[RunId]) -> None:
@@ -298,6 +301,7 @@ async def archived(
         actor=archive.worker,
         warnings=run.warnings + warnings,
     )
+    await keep_as_wished(session, artifact.id)
 
 
 async def archive_waits(session: AsyncSession, archive: HeldArchive, reason: WaitReason) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import Double, and_, bindparam, case, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.models import Credential, Kind
-from app.artifacts.models import Artifact, ArtifactState
+from app.artifacts.models import IS_KEPT, Artifact
 from app.exports.models import Export, Run, Status
 from app.exports.states import FINAL
 
@@ -39,11 +39,7 @@ def fingerprint(kind: Kind, workspace: str, canonical_request: dict[str, Any], c
 # For a graph Asana may answer from a cache of four hours: what counts is the time of its data.
 BEGAN = func.least(Run.submitted_at, func.coalesce(Run.data_from, Run.submitted_at))
 HAS_FILE = (
-    select(Artifact.id)
-    .where(
-        Artifact.run == Run.id, Artifact.state == ArtifactState.AVAILABLE, Artifact.expires_at > func.now()
-    )
-    .exists()
+    select(Artifact.id).where(Artifact.run == Run.id, IS_KEPT, Artifact.missing_since.is_(None)).exists()
 )
 BEGUN = and_(
     func.now() - func.make_interval(0, 0, 0, 0, 0, 0, bindparam("max_age", type_=Double)) <= BEGAN,

@@ -2,34 +2,16 @@
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 
 import structlog
+from sqlalchemy import func
 
-from app.artifacts.duplicates import packed
-from app.artifacts.fetch import (
-    Download,
-    DownloadPolicy,
-    Gone,
-    Interrupted,
-    UrlExpired,
-    UrlNotAllowed,
-    fetched,
-)
+from app.artifacts.fetch import Interrupted, UrlExpired
 from app.artifacts.models import MEDIA_TYPE, Artifact, ArtifactState
 from app.artifacts.store import StorageFull, StoreFailed, Writer
-from app.artifacts.verify import Corrupt, Limits, TooLarge, Verified, Verifier
-from app.asana.errors import (
-    AsanaError,
-    Forbidden,
-    NotAuthorized,
-    NotFound,
-    PlanRequired,
-    RateLimited,
-    Refused,
-)
+from app.artifacts.verify import Corrupt, Verified
+from app.asana.errors import AsanaError, NotAuthorized, RateLimited
 from app.exports.models import Run, Status
-from app.exports.requests import only_type
 from app.exports.runs import HeldArchive, archive_failed, archive_waits, archived, hold_archive
 from app.ids import RunId, new_artifact_id
 from app.lanes.lease import LaneLost
@@ -37,21 +19,10 @@ from app.lanes.models import WaitReason
 from app.lanes.notifications import read_change
 from app.problems import Code, Problem
 from app.worker.context import Context
+from app.worker.fetching import HOPELESS_ERRORS, fetched_file, hopeless, waited_too_long
 from app.worker.uninterrupted import uninterrupted
 
 MOST_LOST = 3
-
-HOPELESS: dict[type[Exception], Code] = {
-    TooLarge: Code.ARTIFACT_TOO_LARGE,
-    UrlNotAllowed: Code.DOWNLOAD_REFUSED,
-    Gone: Code.UPSTREAM_ARTIFACT_EXPIRED,
-    NotFound: Code.UPSTREAM_ARTIFACT_EXPIRED,
-    Forbidden: Code.UPSTREAM_ARTIFACT_EXPIRED,
-    Refused: Code.UPSTREAM_JOB_LOST,
-    PlanRequired: Code.UPSTREAM_FORBIDDEN,
-}
-
-HOPELESS_ERRORS = tuple(HOPELESS)
 
 log = structlog.get_logger()
 
@@ -145,10 +116,10 @@ class Archiving:
                 log.warning("archive.corrupt", run=run.id, error=str(error), times=damaged)
                 failure = _too_often_damaged(ctx, error, damaged)
             except HOPELESS_ERRORS as error:
-                failure = Problem(HOPELESS[type(error)], f"The file of job {run.asana_job}: {error}")
+                failure = hopeless(run, error)
             except (Interrupted, UrlExpired, StorageFull, StoreFailed, AsanaError) as error:
                 log.warning("archive.waits", run=run.id, error=f"{type(error).__name__}: {error}")
-                failure = await _waited_too_long(ctx, run, error, waited)
+                failure = await waited_too_long(ctx, run, error, waited)
                 reason = _reason(error)
                 pause = getattr(error, "retry_after", None) or 0.0
             if failure:
@@ -176,32 +147,9 @@ def _reason(error: Exception) -> WaitReason:
 
 async def _fetch_and_keep(ctx: Context, archive: HeldArchive, run: Run, waited: float) -> None:
     """One try at the file, from fresh addresses."""
-    settings = ctx.settings
-
-    async def address() -> str:
-        job = await ctx.upstream.job(run)
-        url = job.export.download_url if job.export else None
-        if url is None and waited > settings.url_wait_seconds:
-            raise Gone("Asana reports success but offers no address for it")
-        if url is None:
-            raise Interrupted("no address yet")
-        return url
-
-    async def pause(tries: int, least: float) -> None:
-        await ctx.clock.sleep(max(least, ctx.backoff(tries)))
-
-    policy = DownloadPolicy(settings.download_hosts, settings.download_allow_http)
-    download = Download(ctx.downloads, policy, address, pause)
     key = f"{run.workspace}/{run.id}-{archive.fence}.jsonl.gz"
-    verifier = Verifier(
-        Limits(settings.max_line_bytes, settings.max_uncompressed_bytes), only_type(run.request)
-    )
-    async with AsyncExitStack() as stack:
-        writer, verified = await stack.enter_async_context(fetched(download, ctx.store, key, verifier))
-        artifact, writers = _artifact(ctx, run, key, verified), [writer]
-        if verified.duplicate_gids:
-            writers += [await stack.enter_async_context(ctx.store.writer(artifact.duplicates_key))]
-            await writers[-1].write_all(packed(verifier.duplicates.ordinals()))
+    async with fetched_file(ctx, run, key, waited) as (verified, writers):
+        artifact = _artifact(ctx, run, key, verified)
         await uninterrupted(_keep(ctx, archive, artifact, writers))
 
 
@@ -216,18 +164,6 @@ def _too_often_damaged(ctx: Context, error: Corrupt, times: int) -> Problem | No
     if times < ctx.settings.fetch_tries:
         return None
     return Problem(Code.ARTIFACT_CORRUPT, f"Fetched {times} times; the last time: {error}.")
-
-
-async def _waited_too_long(ctx: Context, run: Run, error: Exception, waited: float) -> Problem | None:
-    """What to fail with when there is no more hope; networks and disks are waited for without end."""
-    match error:
-        case NotAuthorized():
-            return await ctx.upstream.given_up(run.credential, ctx.settings.credential_repair_seconds)
-        case UrlExpired() if waited > ctx.settings.run_limit_seconds:
-            detail = f"Fresh addresses were refused for {waited:.0f} seconds: {error}."
-            return Problem(Code.UPSTREAM_ARTIFACT_EXPIRED, detail)
-        case _:
-            return None
 
 
 def _artifact(ctx: Context, run: Run, key: str, verified: Verified) -> Artifact:
@@ -245,5 +181,5 @@ def _artifact(ctx: Context, run: Run, key: str, verified: Verified) -> Artifact:
         by_type=verified.by_type,
         duplicate_gids=verified.duplicate_gids,
         key_paths=verified.key_paths,
-        expires_at=ctx.clock.now() + ctx.settings.retention,
+        expires_at=func.now() + ctx.settings.retention,
     )

@@ -24,6 +24,8 @@ from app.database.chores import tally
 from app.database.connection import Connection
 from app.worker.backoff import Backoff
 from app.worker.context import Context
+from app.worker.garbage import collect_garbage
+from app.worker.retention import keep_retention
 from app.worker.sweep import sweep
 from app.worker.transactions import UNAVAILABLE, first_line
 
@@ -70,7 +72,11 @@ class Later(Exception):
         self.seconds = seconds
 
 
-CHORES: tuple[Chore, ...] = (Chore("sweep", "* * * * *", sweep),)
+CHORES: tuple[Chore, ...] = (
+    Chore("sweep", "* * * * *", sweep),
+    Chore("keep_retention", "* * * * *", keep_retention),
+    Chore("collect_garbage", "7 * * * *", collect_garbage),
+)
 TASKS: tuple[Task, ...] = ()
 
 

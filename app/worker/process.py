@@ -33,6 +33,7 @@ from app.worker.convert import convert_all
 from app.worker.deadlines import keep_deadlines
 from app.worker.lane import serve
 from app.worker.lease import Lease
+from app.worker.refetch import refetch_all
 from app.worker.transactions import UNAVAILABLE, Transactions, first_line
 from app.worker.upstream import Upstream
 
@@ -124,6 +125,9 @@ class WorkerProcess:
             asyncio.create_task(self._listen(), name="listen"),
             asyncio.create_task(
                 self._every(self._ctx.settings.idle_poll_seconds, convert_all), name="convert"
+            ),
+            asyncio.create_task(
+                self._every(self._ctx.settings.idle_poll_seconds, refetch_all), name="refetch"
             ),
             asyncio.create_task(self._every(DEADLINE_SECONDS, keep_deadlines), name="deadlines"),
         ]

@@ -35,6 +35,10 @@ include-operation-id = "delete_workspace"
 parameters = {{ "path.gid" = "54321" }}
 
 [[operations]]
+include-operation-id = "delete_artifact_file"
+parameters = {{ "path.artifact_id" = "art_01997d3c5b7d7e3f8a1b2c3d4e5f6076" }}
+
+[[operations]]
 include-operation-id = [
     "create_credential", "replace_credential_token", "put_workspace", "create_resource_export",
     "create_graph_export", "plan_export", "post_client", "patch_client"

@@ -13,12 +13,13 @@ from sqlalchemy import func, select
 
 from app.access.models import SigningKey
 from app.access.signing import new_signing_key
-from app.artifacts.models import Artifact, ArtifactState
+from app.artifacts.models import Artifact
 from app.artifacts.receipt import read
 from app.artifacts.verify import Limits, Verified, Verifier
 from app.database.base import BigInt
 from tests.api.conftest import Api
 from tests.api.test_limits import asked, succeeded
+from tests.builders import deleted
 from tests.processes import COMMAND, said
 
 DOCS = Path(__file__).parents[2] / "docs" / "files.md"
@@ -86,7 +87,7 @@ async def test_a_receipt_outlives_its_file(api: Api, caller: httpx.AsyncClient) 
     export = await finished(api, caller)
     before = (await caller.get(export + "/receipt")).text
     async with api.sessions.begin() as session:
-        (await session.scalars(select(Artifact))).one().state = ArtifactState.EXPIRED
+        await deleted(session, (await session.scalars(select(Artifact))).one())
     assert (await caller.get(export + "/manifest")).status_code == 410
     assert (await caller.get(export + "/receipt")).text == before
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import Interval, cast, func, select, text, update
 
 from app.access.vault import open_vault
 from app.artifacts.models import Artifact, Conversion, OutputFile
@@ -154,6 +154,22 @@ class World(Service):
             return found if is_so(found) else None
 
         return await until(look, PATIENCE, lambda: f"{artifact.id} as {form}")
+
+    async def artifact(self, export: Export, is_so: Callable[[Artifact], bool]) -> Artifact:
+        """The export's file, as soon as something is true of it."""
+
+        async def look() -> Artifact | None:
+            async with self.sessions() as session:
+                found = (await session.scalars(select(Artifact).where(Artifact.run == export.run))).one()
+            return found if is_so(found) else None
+
+        return await until(look, PATIENCE, lambda: f"the file of {export.id}")
+
+    async def put_back(self, **moments: str) -> None:
+        """Let moments of artifacts be so long ago."""
+        ago = {name: func.now() - cast(span, Interval) for name, span in moments.items()}
+        async with self.sessions.begin() as session:
+            await session.execute(update(Artifact).values(ago))
 
     async def count_runs(self) -> int:
         async with self.sessions() as session:

@@ -1,5 +1,6 @@
 """What workers go through. Each must end as it says, whenever a worker dies in the middle of it."""
 
+import os
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from sqlalchemy import func, select, text, update
 from app.access.credentials import replace_token
 from app.access.models import Credential, CredentialState, Priority, Workspace
 from app.access.vault import open_vault
-from app.artifacts.models import ConversionState
+from app.artifacts.models import ArtifactState, ConversionState, Refetch, RefetchState
 from app.artifacts.outputs import Format
 from app.asana.client import AsanaClient
 from app.events.log import Cause, Event, EventType
@@ -368,3 +369,51 @@ async def a_file_that_was_damaged_since_is_not_made_into_csv(world: World) -> No
     failed = await world.conversion(artifact, Format.CSV, lambda found: found.finished_at is not None)
     assert (failed.error or {})["code"] == "not-convertible"
     stored.write_bytes(whole)
+
+
+@scenario(duties=0.2)
+async def a_file_expires_and_its_bytes_go(world: World) -> None:
+    export = await world.asked(tasks(world))
+    await world.succeeds(export)
+    await world.put_back(expires_at="1 hour")
+    await world.artifact(export, lambda file: file.state is ArtifactState.EXPIRED)
+    await world.put_back(ended_at="7 hours")
+    await world.artifact(export, lambda file: file.removed_at is not None)
+    assert not [*folder_of(world.settings).glob(f"{world.gid}/*")]
+
+
+@scenario(duties=0.2)
+async def a_file_is_lost_and_another_is_nobodys(world: World) -> None:
+    export = await world.asked(tasks(world))
+    await world.succeeds(export)
+    (stored,) = folder_of(world.settings).glob(f"{world.gid}/*")
+    stray = stored.with_name(f"{export.run}-99.jsonl.gz")
+    stray.touch()
+    os.utime(stray, (1, 1))
+    world.fault(Call.FILE, FaultKind.STATUS, status=503)
+    stored.unlink()
+    await world.artifact(export, lambda file: file.missing_since is None and file.key not in str(stored))
+    await world.succeeds(export)
+
+    async def gone() -> bool | None:
+        return not stray.exists() or None
+
+    await until(gone, 60, lambda: f"the end of {stray}")
+
+
+@scenario(duties=0.2)
+async def a_lost_file_that_asana_has_no_longer_is_put_back(world: World) -> None:
+    export = await world.asked(tasks(world))
+    await world.succeeds(export)
+    (stored,) = folder_of(world.settings).glob(f"{world.gid}/*")
+    world.fault(Call.FILE, FaultKind.STATUS, times=None, status=404)
+    hidden = stored.rename(world.folder / f"{world.gid}-hidden")
+    await world.artifact(export, lambda file: file.missing_since is not None)
+
+    async def failed() -> Refetch | None:
+        async with world.sessions() as session:
+            return await session.scalar(select(Refetch).where(Refetch.state == RefetchState.FAILED))
+
+    assert ((await until(failed, 60, lambda: "a failure")).error or {})["code"] == "upstream-artifact-expired"
+    hidden.rename(stored)
+    await world.artifact(export, lambda file: file.missing_since is None)

@@ -13,17 +13,17 @@ from sqlalchemy import func, select, update
 
 from app.access.clients import ClientSpec, create_client
 from app.access.models import Credential, CredentialState, Scope
-from app.artifacts.models import ArtifactState
 from app.artifacts.store import open_store
 from app.database.base import Base, BigInt
 from app.events.log import Cause
 from app.exports.cancel import cancel
 from app.exports.models import Export, Phase, Status
+from app.exports.removal import hold_artifact
 from app.exports.runs import HeldArchive
 from app.exports.states import change, locked_run
-from app.ids import LaneKey, new_worker_id
+from app.ids import ArtifactId, LaneKey, new_worker_id
 from app.lanes.control import pause
-from tests.builders import an_artifact
+from tests.builders import an_artifact, deleted
 from tests.crash.conftest import World, Worlds
 from tests.crash.deaths import die_everywhere
 from tests.crash.points import commits
@@ -182,17 +182,45 @@ async def a_receipt(world: World) -> Call:
         run = await locked_run(session, export.run)
         # Its file is no longer kept, so none has to be there.
         artifact = an_artifact(HeldArchive(run.id, new_worker_id(), 1))
-        artifact.state = ArtifactState.EXPIRED
         session.add(artifact)
         run.submitted_at = run.slot_freed_at = artifact.expires_at
         for status in (Status.RUNNING, Status.ARCHIVING, Status.SUCCEEDED):
             phase = Phase.POLLING if status is Status.RUNNING else None
             await change(session, run, status, actor="test", phase=phase)
+        await deleted(session, artifact)
     return Call("GET", f"/v1/exports/{export.id}/receipt")
 
 
 @act(first=202, again=202)
 async def another_format(world: World) -> Call:
+    return Call("POST", f"/v1/artifacts/{await of_a_file(world)}/outputs", {"format": "csv"})
+
+
+@act(first=204, again=204)
+async def the_end_of_a_file(world: World) -> Call:
+    return Call("DELETE", f"/v1/artifacts/{await of_a_file(world)}")
+
+
+@act(first=204, again=204)
+async def a_hold(world: World) -> Call:
+    return Call("PUT", f"/v1/artifacts/{await of_a_file(world)}/hold", {"note": "case 7"})
+
+
+@act(first=204, again=204)
+async def the_end_of_a_hold(world: World) -> Call:
+    artifact = await of_a_file(world)
+    async with world.sessions.begin() as session:
+        await hold_artifact(session, world.tenant.client, artifact, Cause("test"))
+    return Call("DELETE", f"/v1/artifacts/{artifact}/hold")
+
+
+@act(first=202, again=202)
+async def a_refetch(world: World) -> Call:
+    return Call("POST", f"/v1/artifacts/{await of_a_file(world)}/refetch")
+
+
+async def of_a_file(world: World) -> ArtifactId:
+    """An empty one, that is stored."""
     export = await world.asked(resource(world.gid))
     async with world.sessions.begin() as session:
         run = await locked_run(session, export.run)
@@ -205,7 +233,7 @@ async def another_format(world: World) -> Call:
     async with open_store(world.settings.files_url).writer(artifact.key) as writer:
         await writer.write(b"")
         await writer.publish()
-    return Call("POST", f"/v1/artifacts/{artifact.id}/outputs", {"format": "csv"})
+    return artifact.id
 
 
 async def test_the_api_may_die_at_any_commit(worlds: Worlds, subtests: pytest.Subtests) -> None:

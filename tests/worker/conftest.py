@@ -1,22 +1,33 @@
 """A worker's stories told in this process, on a real database and the sandbox Asana."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.access.vault import Vault
+from app.artifacts.models import Artifact
 from app.clock import SystemClock
 from app.database.session import Database
+from app.events.log import Event
+from app.exports.accept import Rules, Submission, accept
 from app.exports.models import Run
-from app.exports.runs import next_run
+from app.exports.requests import ExportRequest
+from app.exports.runs import free_slot, next_run
 from app.lanes.claim import HeldLane, claim_lanes
 from app.lanes.lease import register_worker
 from app.sandbox.control import SandboxControl
 from app.settings import Settings
+from app.worker.archive import Archiving
 from app.worker.context import Context
+from app.worker.poll import Succeeded, poll
 from app.worker.process import worker_context
+from app.worker.submit import submit
 from tests.builders import Tenant, a_tenant
+
+Sessions = async_sessionmaker[AsyncSession]
 
 
 class MovedClock(SystemClock):
@@ -72,3 +83,34 @@ async def begun(ctx: Context) -> tuple[HeldLane, Run]:
     run = await ctx.write(next_run, lane, credential_wait=60)
     assert run is not None
     return lane, run
+
+
+async def archived_file(ctx: Context, sessions: Sessions, tenant: Tenant, request: ExportRequest) -> Artifact:
+    """What has come of an export that went the whole way."""
+    async with sessions.begin() as session:
+        await accept(session, tenant.client, Submission(request), Rules())
+    lane, run = await begun(ctx)
+    started = await submit(ctx, lane, run)
+    assert started is not None
+    assert isinstance(await poll(ctx, lane, started), Succeeded)
+    archive = await ctx.write(
+        free_slot, lane, run.id, data_from=None, data_to=None, warnings=[], archive_here=True
+    )
+    assert archive is not None
+    archiving = Archiving(ctx)
+    archiving.start(archive)
+    await asyncio.wait(archiving.tasks)
+    async with sessions() as session:
+        return (await session.scalars(select(Artifact).where(Artifact.run == run.id))).one()
+
+
+async def stored(ctx: Context) -> set[str]:
+    """All keys in the store."""
+    return {entry.key async for entry in ctx.store.files()}
+
+
+async def events_of(sessions: Sessions, artifact: Artifact) -> list[Event]:
+    """What happened to a file."""
+    about = select(Event).where(Event.data["artifact"].astext == artifact.id).order_by(Event.seq)
+    async with sessions() as session:
+        return list(await session.scalars(about))

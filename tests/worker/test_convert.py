@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.artifacts.models import Artifact, ArtifactState, Conversion, ConversionState, OutputFile
+from app.artifacts.models import Artifact, Conversion, ConversionState, OutputFile
 from app.artifacts.outputs import Format
 from app.database.base import BigInt
 from app.events.log import Cause, Event, EventType
@@ -35,7 +35,7 @@ from app.lanes.lease import register_worker
 from app.problems import Code, Problem
 from app.worker.context import Context
 from app.worker.convert import MOST_FAILURES, convert, convert_all
-from tests.builders import Tenant, an_artifact, an_export
+from tests.builders import Tenant, an_artifact, an_export, deleted
 from tests.locks import until_somebody_waits
 from tests.stores import folder_of
 
@@ -260,14 +260,14 @@ async def test_nothing_is_made_of_a_file_that_is_no_longer_kept(
     ctx: Context, sessions: Sessions, tenant: Tenant, artifact: Artifact
 ) -> None:
     await asked(ctx, tenant, artifact)
-    await set_state(sessions, artifact, ArtifactState.DELETED)
+    await delete(sessions, artifact)
     await convert(ctx, await claimed(ctx))
     assert await error_of(sessions, artifact) == (ConversionState.FAILED, "artifact-expired")
 
 
-async def set_state(sessions: Sessions, artifact: Artifact, state: ArtifactState) -> None:
+async def delete(sessions: Sessions, artifact: Artifact) -> None:
     async with sessions.begin() as session:
-        (await session.get_one(Artifact, artifact.id)).state = state
+        await deleted(session, await session.get_one(Artifact, artifact.id))
 
 
 async def about_to_record(
@@ -313,7 +313,7 @@ async def test_files_of_an_artifact_that_was_deleted_meanwhile_are_not_recorded(
 ) -> None:
     await asked(ctx, tenant, artifact)
     held = await claimed(ctx)
-    await set_state(sessions, artifact, ArtifactState.DELETED)
+    await delete(sessions, artifact)
     with pytest.raises(ConversionLost):
         await ctx.write(converted, held, [])
 
@@ -323,7 +323,7 @@ async def test_a_file_is_not_deleted_while_its_conversion_is_recorded(
 ) -> None:
     async with sessions.begin() as session:
         assert await lock_kept(session, artifact.id)
-        deleting = asyncio.create_task(set_state(sessions, artifact, ArtifactState.DELETED))
+        deleting = asyncio.create_task(delete(sessions, artifact))
         await until_somebody_waits(sessions)
         assert not deleting.done()
     await deleting
