@@ -1,6 +1,17 @@
 """All guards, by what they stand before."""
 
-from tests.mutation.guards import access, api, asana, conversions, database, exports, files, lanes, worker
+from tests.mutation.guards import (
+    access,
+    api,
+    asana,
+    conversions,
+    database,
+    exports,
+    files,
+    lanes,
+    retention,
+    worker,
+)
 
 GUARDS = (
     *lanes.GUARDS,
@@ -8,6 +19,7 @@ GUARDS = (
     *exports.GUARDS,
     *files.GUARDS,
     *conversions.GUARDS,
+    *retention.GUARDS,
     *asana.GUARDS,
     *access.GUARDS,
     *api.GUARDS,
