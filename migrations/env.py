@@ -11,6 +11,7 @@ from app.database import chores as chores_models
 from app.database.base import Base
 from app.database.session import open_database
 from app.events import log as events_models
+from app.events import placing as feed_models
 from app.exports import attention as attention_models
 from app.exports import idempotency as idempotency_models
 from app.exports import models as exports_models
@@ -25,6 +26,7 @@ TABLES = (
     chores_models,
     events_models,
     exports_models,
+    feed_models,
     idempotency_models,
     lanes_models,
 )

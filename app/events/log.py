@@ -14,6 +14,22 @@ from app.ids import CredentialId, EventId, ExportId, LaneKey, RunId, new_event_i
 
 
 class EventType(StrEnum):
+    """What happened.
+
+    To an export: `export.created`, `export.started` (Asana has taken it), `export.progressed` (another
+    status, phase or attempt), and one of the ends `export.succeeded`, `export.failed`, `export.canceled`.
+    `schema.changed`: its file has other keys than the last one of the same request.
+
+    To a file: `artifact.conversion_requested`, `artifact.converted` and `artifact.conversion_failed`.
+
+    To a lane: `lane.blocked` (Asana has refused its exports for long) and `lane.unblocked`; `lane.paused`,
+    `lane.draining` and `lane.resumed`, by an administrator.
+
+    For administrators: `credential.registered`, `credential.invalid`, `secrets.rotated`,
+    `workspace.registered`, `workspace.removed`, `client.created`, `client.changed`, `client.key_replaced`,
+    `client.revoked` and `attention.acknowledged`.
+    """
+
     EXPORT_CREATED = "export.created"
     EXPORT_STARTED = "export.started"
     EXPORT_PROGRESSED = "export.progressed"
@@ -62,7 +78,11 @@ class Cause:
 
 
 class Event(Base):
-    """One thing that happened. `seq` is the order of writing, which is not always the order of commit."""
+    """One thing that happened. `seq` is the order of writing, which is not always the order of commit.
+
+    The last three are null until it is placed in the feed (`app/events/placing.py`): `position` is its place
+    there, `audience` the client whose export it is about or, where it is about none, the workspace.
+    """
 
     __tablename__ = "events"
 
@@ -78,9 +98,18 @@ class Event(Base):
     request_id: Mapped[str | None]
     data: Mapped[Json] = mapped_column(server_default=text("'{}'"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    position: Mapped[BigInt | None]
+    workspace: Mapped[str | None]
+    audience: Mapped[str | None]
 
     __table_args__ = (
         Index("events_export_idx", "export", "seq", postgresql_where=text("export IS NOT NULL")),
+        Index("events_unplaced_idx", "seq", postgresql_where=text("position IS NULL")),
+        Index("events_position_idx", "position", unique=True, postgresql_where=text("position IS NOT NULL")),
+        Index("events_audience_idx", "audience", "position", postgresql_where=text("audience IS NOT NULL")),
+        Index(
+            "events_workspace_idx", "workspace", "position", postgresql_where=text("workspace IS NOT NULL")
+        ),
     )
 
 

@@ -1,6 +1,7 @@
 """The migrations and the models say the same, and the database holds what it promises."""
 
 import asyncio
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,21 @@ async def test_an_event_never_changes(database: Database) -> None:
     with pytest.raises(DBAPIError, match="never change"):
         async with database.sessions.begin() as session:
             await session.execute(text("UPDATE events SET actor = 'somebody else'"))
+
+
+async def test_an_event_is_placed_once_and_keeps_what_it_says(database: Database) -> None:
+    async with database.sessions.begin() as session:
+        await record(session, EventType.CLIENT_CREATED, actor="test")
+    for change, refused in (
+        ("position = 7, actor = 'somebody else'", True),
+        ("workspace = '1001'", True),
+        ("position = 7, workspace = '1001', audience = '1001'", False),
+        ("position = 8", True),
+        ("position = NULL", True),
+    ):
+        with pytest.raises(DBAPIError, match="never change") if refused else nullcontext():
+            async with database.sessions.begin() as session:
+                await session.execute(text(f"UPDATE events SET {change}"))
 
 
 async def test_the_migrations_can_be_taken_back(database: Database) -> None:
