@@ -32,8 +32,7 @@ from app.access.credentials import rotate_keys
 from app.access.models import ALL_WORKSPACES, Client, Kind, Priority, Scope
 from app.access.signing import new_signing_key
 from app.access.vault import VaultError, open_vault
-from app.api.changes import Changes
-from app.api.services import open_services
+from app.api.services import Services, open_services
 from app.artifacts.receipt import NotSigned, differences, read
 from app.artifacts.store import open_store
 from app.database.embedded import EmbeddedPostgresError
@@ -378,7 +377,7 @@ async def _serve_api(settings: Settings) -> None:
             # The socket listens already, so whoever reads the line may connect at once.
             out.print(f"api listening on http://{host}:{listener.getsockname()[1]}", soft_wrap=True)
             server = ApiServer(config)
-            stopping = asyncio.create_task(server.stop_when(stop, services.changes))
+            stopping = asyncio.create_task(server.stop_when(stop, services))
             await server.serve(sockets=[listener])
             stopping.cancel()
 
@@ -400,10 +399,10 @@ class ApiServer(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         yield
 
-    async def stop_when(self, stop: asyncio.Event, changes: Changes) -> None:
+    async def stop_when(self, stop: asyncio.Event, services: Services) -> None:
         await stop.wait()
         self.should_exit = True
-        changes.close()
+        services.close()
 
 
 async def _work(settings: Settings) -> None:

@@ -30,6 +30,7 @@ class Code(StrEnum):
     QUEUE_FULL = "queue-full"
     LANE_DRAINING = "lane-draining"
     ARTIFACT_EXPIRED = "artifact-expired"
+    CURSOR_EXPIRED = "cursor-expired"
     ARTIFACT_MISSING = "artifact-missing"
     ARTIFACT_SHARED = "artifact-shared"
     LEGAL_HOLD = "legal-hold"
@@ -152,6 +153,11 @@ EXPLANATIONS: dict[Code, Explanation] = {
     ),
     Code.ARTIFACT_EXPIRED: Explanation(
         "The file is no longer kept.", "It has expired, or was deleted. Ask for a new export."
+    ),
+    Code.CURSOR_EXPIRED: Explanation(
+        "There are events after this cursor that are no longer kept.",
+        "Some may have been missed. Read the present state of what you follow (`GET /v1/exports`), and go on "
+        "from `after=latest`, or from the oldest event without `after`.",
     ),
     Code.ARTIFACT_MISSING: Explanation(
         "The file is not as this service has put it there.",

@@ -221,6 +221,11 @@ async def client_by_key(session: AsyncSession, key: str) -> Client | None:
     return client if client and fits and prefix == PREFIX and client.revoked_at is None else None
 
 
+def still_let_in(client: Client, now: Client | None) -> Client | None:
+    """The client as it is now, unless the key it once came with has been revoked or replaced."""
+    return now if now and now.revoked_at is None and now.key_hash == client.key_hash else None
+
+
 async def note_use(session: AsyncSession, client: Client) -> None:
     """Keep the time of last use, to the minute: a write at every request would be too many."""
     if client.last_used_at and datetime.now(UTC) - client.last_used_at < LAST_USE_TO:

@@ -12,7 +12,7 @@ import structlog
 
 from app.clock import Clock
 from app.ids import LaneKey, RunId
-from app.lanes.notifications import CHANGES, listen, read_change
+from app.lanes.notifications import CHANGES, EVENTS, listen, read_change
 
 RECONNECT_SECONDS = 1.0
 # Others of the lane coming and going moves places in the queue. Hundreds may wait in a lane, and would all
@@ -33,6 +33,8 @@ class Changes:
         self._by_lane: defaultdict[LaneKey, set[asyncio.Event]] = defaultdict(set)
         # Those that are told of their lane within moments: once is enough, whatever happens there.
         self._soon: set[asyncio.Event] = set()
+        # Set when events were written, or may have been.
+        self.events = asyncio.Event()
         self.closed = False
 
     @contextmanager
@@ -58,8 +60,10 @@ class Changes:
         """Listen for ever. After a break everybody is woken, for news may have been missed."""
         while True:
             try:
-                async for channel, payload in listen(self._conninfo, CHANGES):
-                    if channel:
+                async for channel, payload in listen(self._conninfo, CHANGES, EVENTS):
+                    if channel == EVENTS:
+                        self.events.set()
+                    elif channel:
                         self._tell(payload)
                     else:
                         self._wake_all()
@@ -87,6 +91,7 @@ class Changes:
         event.set()
 
     def _wake_all(self) -> None:
+        self.events.set()
         for events in self._by_run.values():
             for event in events:
                 event.set()

@@ -1,5 +1,6 @@
 """An example of each answer, by the name of its model."""
 
+import json
 from typing import Any
 
 EXPORT: dict[str, Any] = {
@@ -65,6 +66,26 @@ EVENT: dict[str, Any] = {
     "created_at": "2026-01-02T03:04:05.678901Z",
     "data": {"status": "queued", "version": 1, "priority": "normal"},
 }
+FEED_EVENT: dict[str, Any] = {
+    "type": "export.succeeded",
+    "timestamp": "2026-01-02T03:09:12.345678Z",
+    "data": {
+        "id": "exp_01997d3c5b7d7e3f8a1b2c3d4e5f6071",
+        "status": "succeeded",
+        "version": 5,
+        "links": {"export": "/v1/exports/exp_01997d3c5b7d7e3f8a1b2c3d4e5f6071"},
+    },
+    "id": "evt_01997d3c5b7d7e3f8a1b2c3d4e5f6078",
+    "cursor": "4711",
+    "workspace": "12345",
+}
+STREAM = f"""retry: 5000
+
+event: export.succeeded
+data: {json.dumps(FEED_EVENT, separators=(",", ":"))}
+id: 4711
+
+"""
 MANIFEST: dict[str, Any] = {
     "transaction_time": "2026-01-02T03:05:06.789Z",
     "request": {"workspace": "12345", "export_request_parameters": [{"resource_type": "task"}]},
@@ -207,6 +228,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         ]
     },
     "Timeline": {"items": [EVENT]},
+    "EventPage": {"items": [FEED_EVENT], "cursor": "4711", "has_more": False},
     "ConversionOut": CONVERSION,
     "ConversionList": {"items": [CONVERSION]},
     "RefetchOut": REFETCH,

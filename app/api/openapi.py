@@ -16,6 +16,7 @@ pages and the keys of receipts needs `Authorization: Bearer <API key>`. Every er
 TAGS = [
     {"name": "exports", "description": "One request each, and its outcome: ask for them and follow them."},
     {"name": "artifacts", "description": "The verified files of succeeded exports."},
+    {"name": "events", "description": "What happened, in one order for all who follow it."},
     {"name": "workspaces", "description": "The workspaces that can be exported, each with its credential."},
     {"name": "lanes", "description": "A workspace's queue and its one slot at Asana."},
     {

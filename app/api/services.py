@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.access.credentials import check_keys
 from app.access.vault import Vault, open_vault
 from app.api.changes import Changes
+from app.api.feed import Feed
 from app.api.looks import Looks
 from app.api.rate_limit import RequestRate
 from app.artifacts.store import Store, open_store
@@ -41,6 +42,7 @@ class Services:
     changes: Changes
     looks: Looks[ExportId, tuple[ExportView, Estimate | None]]
     rate: RequestRate
+    feed: Feed
 
     @property
     def rules(self) -> Rules:
@@ -48,9 +50,14 @@ class Services:
         settings = self.settings
         return Rules(settings.lane_scope, Limits(settings.max_queued_per_lane), settings.retention)
 
+    def close(self) -> None:
+        """Nobody shall wait any longer: the process is about to end."""
+        self.changes.close()
+        self.feed.close()
+
 
 @asynccontextmanager
-async def open_services(settings: Settings) -> AsyncIterator[Services]:
+async def open_services(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Services]:
     """Open them, and close them at the end.
 
     Raises `VaultError` when the keys are not those the tokens were encrypted with, and what `open_database`
@@ -66,16 +73,24 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 await check_keys(session, vault)
         store = open_store(settings.files_url)
         asana = AsanaClient(http, settings.asana_url)
-        clock = SystemClock()
+        clock = clock or SystemClock()
         changes = Changes(database.listen_conninfo, clock)
         # Those who wait shall leave connections to those who do not.
-        looks = Looks[ExportId, tuple[ExportView, Estimate | None]](max(1, settings.database_pool_size // 2))
+        at_once = max(1, settings.database_pool_size // 2)
+        looks = Looks[ExportId, tuple[ExportView, Estimate | None]](at_once)
+        feed = Feed(database.sessions, changes, clock, max(1, at_once // 2))
         rate = RequestRate(settings.requests_per_minute)
-        listening = asyncio.create_task(changes.run(), name="listen for changes")
+        running = [
+            asyncio.create_task(changes.run(), name="listen for changes"),
+            asyncio.create_task(feed.run(), name="read events"),
+        ]
         try:
-            yield Services(settings, clock, database.sessions, asana, vault, store, changes, looks, rate)
+            yield Services(
+                settings, clock, database.sessions, asana, vault, store, changes, looks, rate, feed
+            )
         finally:
-            listening.cancel()
+            for task in running:
+                task.cancel()
 
 
 def services_of(request: Request) -> Services:

@@ -16,6 +16,7 @@ from app.access.models import Priority, Scope
 from app.access.vault import Vault
 from app.api.services import Services, open_services
 from app.cli import ApiServer, listening
+from app.clock import Clock
 from app.events.log import Cause
 from app.main import create_app
 from app.sandbox.control import SandboxControl
@@ -89,11 +90,13 @@ async def _tells_no_secret(response: httpx.Response) -> None:
 
 
 @asynccontextmanager
-async def served(settings: Settings, *, grace: int = 20) -> AsyncIterator[tuple[str, Services]]:
+async def served(
+    settings: Settings, clock: Clock | None = None, *, grace: int = 20
+) -> AsyncIterator[tuple[str, Services]]:
     """The address of the application while it is served, and what it works with; `grace` are the seconds that
     requests have when it ends."""
     with listening("127.0.0.1", 0) as listener:
-        async with open_services(settings) as services:
+        async with open_services(settings, clock) as services:
             config = uvicorn.Config(
                 create_app(services), log_config=None, access_log=False, timeout_graceful_shutdown=grace
             )

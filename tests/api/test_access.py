@@ -25,6 +25,7 @@ NEEDS: dict[str, Scope | None] = {
     "POST /v1/exports/{export_id}/cancel": WRITE,
     "POST /v1/exports/{export_id}/retry": WRITE,
     "GET /v1/exports/{export_id}/events": READ,
+    "GET /v1/events": READ,
     "GET /v1/exports/{export_id}/manifest": READ,
     "GET /v1/exports/{export_id}/receipt": READ,
     "GET /v1/artifacts/{artifact_id}/content": FILES,

@@ -191,6 +191,12 @@ async def a_receipt(world: World) -> Call:
     return Call("GET", f"/v1/exports/{export.id}/receipt")
 
 
+@act(first=200, again=200)
+async def a_look_at_the_feed(world: World) -> Call:
+    await world.asked(resource(world.gid))
+    return Call("GET", "/v1/events")
+
+
 @act(first=202, again=202)
 async def another_format(world: World) -> Call:
     return Call("POST", f"/v1/artifacts/{await of_a_file(world)}/outputs", {"format": "csv"})
