@@ -183,6 +183,11 @@ class Settings(BaseSettings):
         3, description="Days before its end that a file is told to be `expiring`, by an event."
     )
     idempotency_days: PositiveInt = Field(7, description="How long an Idempotency-Key is remembered.")
+    event_retention_days: PositiveInt = Field(
+        90,
+        description="Days until events are forgotten, those of an export together, counted from its end. "
+        "Followers of events may be away for so long.",
+    )
 
     @field_validator("secret_keys", "download_hosts", mode="before")
     @classmethod

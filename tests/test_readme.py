@@ -19,6 +19,7 @@ from tests.processes import COMMAND, Process
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 RETENTION = (ROOT / "docs" / "retention.md").read_text()
+EVENTS = (ROOT / "docs" / "events.md").read_text()
 
 
 def part(name: str, of: str = README) -> str:
@@ -81,6 +82,14 @@ async def taken(blocks: list[str], folder: Path) -> str:
         up.signal(signal.SIGTERM)
         await up.ended(30)
     return said
+
+
+async def test_events_can_be_followed_as_written(folder: Path) -> None:
+    beginning, workspace, *_ = steps_in(part("tour"))
+    said = await taken([beginning, workspace, *steps_in(part("steps", EVENTS))], folder)
+    assert '"type":"workspace.registered"' in said
+    assert "event: export.created\n" in said
+    assert said.endswith("event: export.succeeded\n")
 
 
 async def test_the_tour_can_be_taken_as_written(folder: Path) -> None:

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from enum import StrEnum
 from itertools import pairwise
 from typing import TypeVar
@@ -16,6 +17,7 @@ from app.access.models import Client, Scope
 from app.artifacts.models import ENDED, KEPT, Artifact, OutputFile
 from app.artifacts.store import NotStored, Store, StoreFailed
 from app.events.log import Event, EventType
+from app.events.placing import EventFeed
 from app.exports.models import Export, Status
 from app.exports.reading import ExportFilter, ExportView, export_views
 from app.exports.states import FINAL, LIVE, MAY_BECOME
@@ -56,8 +58,10 @@ async def violations(session: AsyncSession, store: Store | None = None) -> Async
     The session has to be fresh: all is seen as of one moment, though the service goes on.
     """
     await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+    forgotten_until = await session.scalar(select(EventFeed.forgotten_until))
     async for view, story in _exports(session):
-        for found in (*_in_story(view, story), *_in_times(view)):
+        is_forgotten = not story and _ended_by(view.export, forgotten_until)
+        for found in (*(() if is_forgotten else _in_story(view, story)), *_in_times(view)):
             yield found
     async for found in _in_slots(session):
         yield found
@@ -81,6 +85,11 @@ async def _exports(session: AsyncSession) -> AsyncIterator[tuple[ExportView, Seq
             yield view, stories[view.export.id]
         before = views[-1].export.id
         session.expunge_all()
+
+
+def _ended_by(export: Export, moment: datetime | None) -> bool:
+    """Whether its events may have been forgotten, which they are together."""
+    return moment is not None and export.finished_at is not None and export.finished_at <= moment
 
 
 def _in_story(view: ExportView, story: Sequence[Event]) -> Iterator[Violation]:

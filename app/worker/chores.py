@@ -24,6 +24,7 @@ from app.database.chores import tally
 from app.database.connection import Connection
 from app.worker.backoff import Backoff
 from app.worker.context import Context
+from app.worker.forget import forget_events
 from app.worker.garbage import collect_garbage
 from app.worker.retention import keep_retention
 from app.worker.sweep import sweep
@@ -76,6 +77,7 @@ CHORES: tuple[Chore, ...] = (
     Chore("sweep", "* * * * *", sweep),
     Chore("keep_retention", "* * * * *", keep_retention),
     Chore("collect_garbage", "7 * * * *", collect_garbage),
+    Chore("forget_events", "37 * * * *", forget_events),
 )
 TASKS: tuple[Task, ...] = ()
 

@@ -16,7 +16,8 @@ from app.access.vault import open_vault
 from app.artifacts.models import ArtifactState, ConversionState, Refetch, RefetchState
 from app.artifacts.outputs import Format
 from app.asana.client import AsanaClient
-from app.events.log import Cause, Event, EventType
+from app.events.log import Cause, Event, EventType, record
+from app.events.placing import EventFeed
 from app.exports.accept import Rules, Submission, accept
 from app.exports.cancel import cancel
 from app.exports.models import Export, Phase, Run, Status
@@ -39,6 +40,12 @@ LONG, SHORT = 3600.0, 10.0
 # Long enough ago to be told of, and not yet so long that it is passed over: as after a resume.
 UNPAUSE_SOON = text("""
     UPDATE lanes SET paused_at = NULL, has_work = true, next_attempt_at = now() + interval '1 second'
+""")
+# As if the events so far were so old.
+TWO_DAYS_PASS = text("""
+    WITH gone AS (DELETE FROM events RETURNING *)
+    INSERT INTO events (id, type, actor, data, created_at)
+    SELECT id, type, actor, data, created_at - interval '2 days' FROM gone
 """)
 
 
@@ -417,3 +424,17 @@ async def a_lost_file_that_asana_has_no_longer_is_put_back(world: World) -> None
     assert ((await until(failed, 60, lambda: "a failure")).error or {})["code"] == "upstream-artifact-expired"
     hidden.rename(stored)
     await world.artifact(export, lambda file: file.missing_since is None)
+
+
+@scenario(duties=0.2, EVENT_RETENTION_DAYS="1")
+async def events_are_forgotten(world: World) -> None:
+    async with world.sessions.begin() as session:
+        await record(session, EventType.SECRETS_ROTATED, actor="two days ago")
+        await session.execute(TWO_DAYS_PASS)
+
+    async def forgotten() -> bool | None:
+        async with world.sessions() as session:
+            return (await session.get_one(EventFeed, True)).forgotten_position > 0 or None
+
+    await until(forgotten, 60, lambda: "events to be forgotten")
+    await world.succeeds(await world.asked(tasks(world)))

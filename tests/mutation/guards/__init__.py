@@ -6,6 +6,7 @@ from tests.mutation.guards import (
     asana,
     conversions,
     database,
+    events,
     exports,
     files,
     lanes,
@@ -23,5 +24,6 @@ GUARDS = (
     *asana.GUARDS,
     *access.GUARDS,
     *api.GUARDS,
+    *events.GUARDS,
     *database.GUARDS,
 )
