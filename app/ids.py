@@ -11,6 +11,7 @@ OutputId = NewType("OutputId", str)
 EventId = NewType("EventId", str)
 CredentialId = NewType("CredentialId", str)
 ClientId = NewType("ClientId", str)
+ScheduleId = NewType("ScheduleId", str)
 WorkerId = NewType("WorkerId", str)
 LaneKey = NewType("LaneKey", str)
 
@@ -41,6 +42,10 @@ def new_credential_id() -> CredentialId:
 
 def new_client_id() -> ClientId:
     return ClientId(f"cli_{uuid7().hex}")
+
+
+def new_schedule_id() -> ScheduleId:
+    return ScheduleId(f"sch_{uuid7().hex}")
 
 
 def new_worker_id() -> WorkerId:

@@ -21,6 +21,7 @@ from app.api import (
     outputs,
     problem_pages,
     retention,
+    schedules,
     workspaces,
 )
 from app.api.bounded_body import BoundedBodyMiddleware
@@ -40,6 +41,7 @@ ROOMS = (
     outputs,
     retention,
     events,
+    schedules,
     workspaces,
     lanes,
     clients,

@@ -16,6 +16,7 @@ from app.exports import attention as attention_models
 from app.exports import idempotency as idempotency_models
 from app.exports import models as exports_models
 from app.lanes import models as lanes_models
+from app.schedules import models as schedules_models
 from app.settings import Settings
 
 # Importing them is what makes the tables known.
@@ -29,6 +30,7 @@ TABLES = (
     feed_models,
     idempotency_models,
     lanes_models,
+    schedules_models,
 )
 
 

@@ -18,7 +18,8 @@ from app.exports.keeping import change_artifact
 from app.exports.models import Export
 from app.exports.requests import ResourceRequest, ResourceType
 from app.exports.runs import HeldArchive
-from app.ids import new_artifact_id, new_credential_id
+from app.exports.schedules import ScheduleSpec, create_schedule
+from app.ids import ScheduleId, new_artifact_id, new_credential_id
 
 SERVICE_TOKEN = "sandbox-service-token"
 
@@ -97,6 +98,16 @@ async def an_export(
         {"workspace": tenant.workspace, "export_request_parameters": items}
     )
     return await accept(session, tenant.client, Submission(request, priority=priority), Rules())
+
+
+async def a_schedule(
+    session: AsyncSession, tenant: Tenant, now: datetime, *, export: dict[str, Any] | None = None, **how: Any
+) -> ScheduleId:
+    """Of all tasks, at each hour, unless told otherwise."""
+    asked = {"workspace": tenant.workspace, "export_request_parameters": [{"resource_type": "task"}]}
+    given = {"name": f"schedule {next(_seconds)}", "cron": "0 * * * *", "export": asked | (export or {})}
+    spec = ScheduleSpec.model_validate(given | how)
+    return await create_schedule(session, tenant.client, spec, Rules(), now, Cause("test"))
 
 
 def an_artifact(archive: HeldArchive) -> Artifact:

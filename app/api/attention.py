@@ -30,10 +30,14 @@ class AttentionOut(BaseModel):
     id: str
     kind: AttentionKind
     workspace: str | None = Field(description="Null where all may be concerned.")
-    cause: str | None = Field(description="The credential, or the code of the problem.")
+    cause: str | None = Field(
+        description="The credential, the schedule, or the code of the problem the exports failed by."
+    )
     since: datetime
     latest: datetime = Field(description="When it happened last.")
-    count: int = Field(description="Refusals in a row, exports queued or failed, files waiting or missing.")
+    count: int = Field(
+        description="Refusals in a row, exports queued or failed, files waiting or missing, or slots skipped."
+    )
     acknowledged: AcknowledgementOut | None
 
     @classmethod

@@ -2,14 +2,14 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
+from pydantic import ConfigDict, Discriminator, Field, Tag
 from pydantic.config import JsonDict
 
-from app.access.models import Kind, Priority
 from app.exports.accept import Submission
 from app.exports.requests import ExportRequest, GraphRequest, Moment, ResourceRequest
+from app.exports.templates import GRAPH, RESOURCE
+from app.exports.wishes import Wishes
 
-MONTH = 30 * 86_400
 RESOURCE_EXAMPLE: JsonDict = {
     "workspace": "12345",
     "export_request_parameters": [
@@ -25,34 +25,12 @@ RESOURCE_EXAMPLE: JsonDict = {
 }
 GRAPH_EXAMPLE: JsonDict = {"workspace": "12345", "parent": "181636", "priority": "high"}
 
-Label = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^:\x00]+$")]
-Labels = Annotated[
-    dict[Label, Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")]],
-    Field(default_factory=dict, max_length=20, description="Yours to find exports by; not sent to Asana."),
-]
 
-
-class Treatment(BaseModel):
+class Treatment(Wishes):
     """How a request is to be treated here; nothing of it is sent to Asana."""
 
-    priority: Priority = Field(
-        Priority.NORMAL,
-        description="Higher ones go first in the workspace's queue; a started export is never interrupted.",
-    )
-    labels: Labels
-    max_age: int = Field(
-        0,
-        strict=True,
-        ge=0,
-        le=MONTH,
-        description="Seconds that the data may be old: a run that Asana began so recently, of the same "
-        "request by the same credential, is shared instead of made again. 0 shares only what has not begun.",
-    )
     deliver_by: Moment | None = Field(
         None, description="When you need it: within a priority the earliest goes first."
-    )
-    queue_ttl: int | None = Field(
-        None, strict=True, ge=10, le=MONTH, description="Seconds after which it fails if it has not started."
     )
 
     def submission(self, request: ExportRequest, request_id: str) -> Submission:
@@ -83,11 +61,11 @@ class GraphExportCreate(GraphRequest, Treatment):
 ExportCreate = ResourceExportCreate | GraphExportCreate
 
 
-def _kind(body: Any) -> Kind:
-    return Kind.GRAPH if isinstance(body, dict) and "parent" in body else Kind.RESOURCE
+def _kind(body: Any) -> str:
+    return GRAPH if isinstance(body, dict) and "parent" in body else RESOURCE
 
 
 AnyExportCreate = Annotated[
-    Annotated[ResourceExportCreate, Tag(Kind.RESOURCE)] | Annotated[GraphExportCreate, Tag(Kind.GRAPH)],
+    Annotated[ResourceExportCreate, Tag(RESOURCE)] | Annotated[GraphExportCreate, Tag(GRAPH)],
     Discriminator(_kind),
 ]

@@ -45,6 +45,8 @@ EXPORT: dict[str, Any] = {
         "archive_ms": 0,
     },
     "deliver_by": None,
+    "at_risk_since": None,
+    "schedule": {"id": "sch_01997d3c5b7d7e3f8a1b2c3d4e5f6078", "slot": "2026-01-02T03:00:00Z"},
     "created_by": "bi",
     "created_at": "2026-01-02T03:04:05.678901Z",
     "started_at": None,
@@ -208,6 +210,37 @@ REFETCH: dict[str, Any] = {
     "requested_at": "2026-01-02T03:04:05.678901Z",
     "finished_at": None,
 }
+SCHEDULE: dict[str, Any] = {
+    "id": "sch_01997d3c5b7d7e3f8a1b2c3d4e5f6078",
+    "name": "changed tasks",
+    "cron": "0 3 * * *",
+    "timezone": "Europe/Berlin",
+    "jitter": 300,
+    "catch_up": "latest",
+    "export": {
+        "workspace": "12345",
+        "export_request_parameters": [
+            {
+                "resource_type": "task",
+                "filters": {"modified_at.after": {"since": "last_success", "overlap": "15m"}},
+            }
+        ],
+        "priority": "normal",
+        "labels": {"team": "bi"},
+        "max_age": 0,
+        "deliver_within": 7200,
+    },
+    "watermark": "2026-01-01T02:03:04.567Z",
+    "next_slot": "2026-01-02T02:00:00Z",
+    "next_at": "2026-01-02T02:03:17Z",
+    "last_export": "exp_01997d3c5b7d7e3f8a1b2c3d4e5f6071",
+    "skips": 0,
+    "skip_reason": None,
+    "paused_at": None,
+    "created_by": "bi",
+    "created_at": "2026-01-01T00:00:00Z",
+    "updated_at": "2026-01-01T00:00:00Z",
+}
 EXAMPLES: dict[str, dict[str, Any]] = {
     "Alive": {"status": "ok"},
     "Readiness": {"ready": True, "database": True, "migrations": True, "workers": 2},
@@ -232,6 +265,17 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "ConversionOut": CONVERSION,
     "ConversionList": {"items": [CONVERSION]},
     "RefetchOut": REFETCH,
+    "ScheduleOut": SCHEDULE,
+    "ScheduleList": {"items": [SCHEDULE]},
+    "PreviewOut": {
+        "items": [
+            {
+                "slot": "2026-01-02T02:00:00Z",
+                "local": "2026-01-02T03:00:00+01:00",
+                "fires_at": "2026-01-02T02:03:17Z",
+            }
+        ]
+    },
     "WorkspaceOut": WORKSPACE,
     "WorkspaceList": {"items": [WORKSPACE]},
     "LaneOut": LANE,

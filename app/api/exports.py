@@ -37,7 +37,7 @@ from app.exports.reading import (
 )
 from app.exports.requests import Gid, Moment, stored_request
 from app.exports.states import FINAL
-from app.ids import ExportId
+from app.ids import ExportId, ScheduleId
 from app.problems import Code, ProblemError
 
 router = APIRouter(prefix="/v1/exports", tags=["exports"])
@@ -53,11 +53,19 @@ class ExportListQuery(PageQuery):
         None, pattern=r"^[^:\x00]+:[^\x00]*$", description="`name:value`", examples=["team:bi"]
     )
     created_after: Moment | None = None
+    schedule: str | None = Field(
+        None, pattern=r"^sch_[0-9a-f]{32}$", examples=["sch_01997d3c5b7d7e3f8a1b2c3d4e5f6078"]
+    )
 
     def wanted(self) -> ExportFilter:
         name, colon, value = (self.label or "").partition(":")
         return ExportFilter(
-            self.workspace, self.status, self.kind, (name, value) if colon else None, self.created_after
+            self.workspace,
+            self.status,
+            self.kind,
+            (name, value) if colon else None,
+            self.created_after,
+            ScheduleId(self.schedule) if self.schedule else None,
         )
 
 

@@ -17,6 +17,7 @@ TAGS = [
     {"name": "exports", "description": "One request each, and its outcome: ask for them and follow them."},
     {"name": "artifacts", "description": "The verified files of succeeded exports."},
     {"name": "events", "description": "What happened, in one order for all who follow it."},
+    {"name": "schedules", "description": "Exports that are asked for by the clock."},
     {"name": "workspaces", "description": "The workspaces that can be exported, each with its credential."},
     {"name": "lanes", "description": "A workspace's queue and its one slot at Asana."},
     {

@@ -17,15 +17,14 @@ from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.access.models import Kind
 from app.api.request_id import request_id
+from app.exports.templates import TAGS
 from app.problems import EXPLANATIONS, Code, Fault, Problem, ProblemError
 
 MEDIA_TYPE = "application/problem+json"
 DATABASE_RETRY_AFTER = 5
 SHUTDOWN_RETRY_AFTER = 1
 MOST_FAULTS = 100
-BODIES = frozenset(Kind)
 
 STATUSES = {
     Code.VALIDATION_FAILED: 422,
@@ -245,10 +244,8 @@ def _pointer(place: tuple[int | str, ...]) -> str:
     where, *path = place
     if where != "body":
         return f"?{path[0]}" if path else f"?{where}"
-    # Pydantic marks a fault of a mapping's key by one more step, and which body it took by the first one.
-    steps = [str(step) for step in path if step != "[key]"]
-    if steps and steps[0] in BODIES:
-        steps = steps[1:]
+    # Pydantic marks a fault of a mapping's key by one more step, and which of several forms it took as well.
+    steps = [str(step) for step in path if step not in {"[key]", *TAGS}]
     return "".join(f"/{step.replace('~', '~0').replace('/', '~1')}" for step in steps)
 
 

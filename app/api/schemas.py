@@ -12,7 +12,7 @@ from app.api.problems import ErrorOut
 from app.artifacts.models import Artifact, ArtifactState
 from app.events.log import Event
 from app.exports.estimates import Estimate
-from app.exports.models import Phase, Status
+from app.exports.models import Export, Phase, Status
 from app.exports.plan import Plan
 from app.exports.reading import ExportView
 from app.lanes.models import WaitReason
@@ -122,6 +122,17 @@ class WarningOut(BaseModel):
     detail: str
 
 
+class ScheduleSlotOut(BaseModel):
+    """The slot of a schedule."""
+
+    id: str
+    slot: datetime
+
+    @classmethod
+    def of(cls, export: Export) -> "ScheduleSlotOut | None":
+        return cls(id=export.schedule, slot=export.slot) if export.schedule and export.slot else None
+
+
 class ExportOut(BaseModel):
     """One caller's request and its outcome."""
 
@@ -142,6 +153,10 @@ class ExportOut(BaseModel):
     warnings: list[WarningOut]
     latency: LatencyOut
     deliver_by: datetime | None
+    at_risk_since: datetime | None = Field(
+        description="When it was first found that it will probably miss its `deliver_by`."
+    )
+    schedule: ScheduleSlotOut | None = Field(description="What asked for it, if a schedule did.")
     created_by: str
     created_at: datetime
     started_at: datetime | None
@@ -181,6 +196,8 @@ class ExportOut(BaseModel):
             warnings=[WarningOut.model_validate(warning) for warning in run.warnings],
             latency=LatencyOut(**asdict(view.latency)),
             deliver_by=export.deliver_by,
+            at_risk_since=export.at_risk_since,
+            schedule=ScheduleSlotOut.of(export),
             created_by=view.client,
             created_at=export.created_at,
             started_at=export.started_at,
@@ -217,7 +234,7 @@ class EventOut(BaseModel):
 
     id: str
     type: str
-    actor: str = Field(description="Who made it happen: a client or a worker.")
+    actor: str = Field(description="Who made it happen: a client, a schedule or a worker.")
     request_id: str | None
     created_at: datetime
     data: dict[str, Any]

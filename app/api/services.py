@@ -23,7 +23,6 @@ from app.database.migrate import at_head
 from app.database.session import open_database
 from app.exports.accept import Rules
 from app.exports.estimates import Estimate
-from app.exports.quotas import Limits
 from app.exports.reading import ExportView
 from app.ids import ExportId
 from app.settings import Settings
@@ -47,8 +46,7 @@ class Services:
     @property
     def rules(self) -> Rules:
         """What the settings say of accepting."""
-        settings = self.settings
-        return Rules(settings.lane_scope, Limits(settings.max_queued_per_lane), settings.retention)
+        return Rules.of(self.settings)
 
     def close(self) -> None:
         """Nobody shall wait any longer: the process is about to end."""

@@ -18,6 +18,7 @@ from app.ids import (
     LaneKey,
     OutputId,
     RunId,
+    ScheduleId,
     WorkerId,
 )
 
@@ -48,7 +49,19 @@ class Base(DeclarativeBase):
         list[Json]: JSONB(),
         list[str]: ARRAY(Text),
         **dict.fromkeys(
-            (ArtifactId, ClientId, CredentialId, EventId, ExportId, LaneKey, OutputId, RunId, WorkerId), _ID
+            (
+                ArtifactId,
+                ClientId,
+                CredentialId,
+                EventId,
+                ExportId,
+                LaneKey,
+                OutputId,
+                RunId,
+                ScheduleId,
+                WorkerId,
+            ),
+            _ID,
         ),
     }
 

@@ -36,6 +36,7 @@ class EventType(StrEnum):
     EXPORT_SUCCEEDED = "export.succeeded"
     EXPORT_FAILED = "export.failed"
     EXPORT_CANCELED = "export.canceled"
+    EXPORT_AT_RISK = "export.at_risk"
     ARTIFACT_CONVERSION_REQUESTED = "artifact.conversion_requested"
     ARTIFACT_CONVERTED = "artifact.converted"
     ARTIFACT_CONVERSION_FAILED = "artifact.conversion_failed"
@@ -65,6 +66,12 @@ class EventType(StrEnum):
     CLIENT_CHANGED = "client.changed"
     CLIENT_KEY_REPLACED = "client.key_replaced"
     CLIENT_REVOKED = "client.revoked"
+    SCHEDULE_CREATED = "schedule.created"
+    SCHEDULE_CHANGED = "schedule.changed"
+    SCHEDULE_PAUSED = "schedule.paused"
+    SCHEDULE_RESUMED = "schedule.resumed"
+    SCHEDULE_REMOVED = "schedule.removed"
+    SCHEDULE_SKIPPED = "schedule.skipped"
     ATTENTION_ACKNOWLEDGED = "attention.acknowledged"
 
 

@@ -16,11 +16,19 @@ from app.exports.quotas import RETRY_AFTER, Limits, check_quotas
 from app.exports.requests import ExportRequest
 from app.exports.sharing import fingerprint, joinable
 from app.exports.states import join
-from app.ids import ExportId, LaneKey, new_export_id, new_run_id
+from app.ids import ExportId, LaneKey, ScheduleId, new_export_id, new_run_id
 from app.lanes.enqueue import enter_lane, wake_lane
 from app.lanes.models import Lane
 from app.problems import Code, Fault, ProblemError
-from app.settings import LaneScope
+from app.settings import LaneScope, Settings
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The moment of a schedule for which an export is asked for."""
+
+    schedule: ScheduleId
+    at: datetime
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,12 @@ class Submission:
     deliver_by: datetime | None = None
     queue_ttl: int | None = None
     retry_of: ExportId | None = None
+    slot: Slot | None = None
     request_id: str | None = None
+
+    def actor(self, client: Client) -> str:
+        """Who asks, as the event log calls it."""
+        return f"schedule:{self.slot.schedule}" if self.slot else client.actor
 
 
 @dataclass(frozen=True)
@@ -45,6 +58,10 @@ class Rules:
     limits: Limits = field(default_factory=Limits)
     retention: timedelta = timedelta(days=90)
 
+    @classmethod
+    def of(cls, settings: Settings) -> "Rules":
+        return cls(settings.lane_scope, Limits(settings.max_queued_per_lane), settings.retention)
+
 
 @dataclass(frozen=True)
 class Admitted:
@@ -54,6 +71,7 @@ class Admitted:
     credential: Credential
     grant: Grant
     lane: LaneKey
+    draining_at: datetime | None
     fingerprint: str
 
 
@@ -75,14 +93,14 @@ async def accept(session: AsyncSession, client: Client, wanted: Submission, rule
     """
     admitted = await admit(session, client, wanted, rules.lane_scope)
     lane = await enter_lane(session, admitted.lane, admitted.workspace.gid)
-    _refuse_draining(admitted.workspace.gid, lane.draining_at)
+    refuse_draining(admitted.workspace.gid, lane.draining_at)
     now = lane.now
     await check_quotas(session, client, admitted.grant, admitted.lane, rules.limits)
     shared = await _shared(session, client, wanted, admitted, rules.retention)
     run = shared or await _new_run(session, client, wanted, admitted, now)
     export = await _new_export(session, client, wanted, run, now)
     if shared:
-        await join(session, shared, export, actor=client.actor, request_id=wanted.request_id)
+        await join(session, shared, export, actor=wanted.actor(client), request_id=wanted.request_id)
         if shared.status is Status.QUEUED:
             await stand(session, shared, now)
     if run.status is Status.QUEUED:
@@ -105,8 +123,13 @@ async def _shared(
     return run if await keep_for_another(session, run.id, wish, cause) else None
 
 
-async def admit(session: AsyncSession, client: Client, wanted: Submission, scope: LaneScope) -> Admitted:
-    """See that the client may ask for this. Raises `ProblemError`, see `accept`."""
+async def admit(
+    session: AsyncSession, client: Client, wanted: Submission, scope: LaneScope, *, place: str = ""
+) -> Admitted:
+    """See that the client may ask for this, which stands at `place` in the body.
+
+    Raises `ProblemError` `not-found` and `validation-failed`, see `accept`.
+    """
     request = wanted.request
     grant = client.grant_for(request.workspace, request.kind)
     lane = lane_of(request.workspace, request.kind, scope)
@@ -118,16 +141,16 @@ async def admit(session: AsyncSession, client: Client, wanted: Submission, scope
         )
     if wanted.priority.rank < grant.highest_priority.rank:
         fault = Fault(
-            "/priority",
+            f"{place}/priority",
             f"your grant for workspace {request.workspace} allows {grant.highest_priority} at most",
         )
         raise ProblemError(Code.VALIDATION_FAILED, "The request has 1 fault.", (fault,))
-    _refuse_draining(request.workspace, known.draining_at)
     same = fingerprint(request.kind, request.workspace, request.canonical(), known.Credential)
-    return Admitted(known.Workspace, known.Credential, grant, lane, same)
+    return Admitted(known.Workspace, known.Credential, grant, lane, known.draining_at, same)
 
 
-def _refuse_draining(workspace: str, draining_at: datetime | None) -> None:
+def refuse_draining(workspace: str, draining_at: datetime | None) -> None:
+    """Raises `ProblemError` `lane-draining` where it drains."""
     if draining_at:
         detail = f"The lane of workspace {workspace} takes no new exports."
         raise ProblemError(Code.LANE_DRAINING, detail, retry_after=RETRY_AFTER)
@@ -183,6 +206,8 @@ async def _new_export(
         deliver_by=wanted.deliver_by,
         queue_until=now + timedelta(seconds=wanted.queue_ttl) if wanted.queue_ttl else None,
         retry_of=wanted.retry_of,
+        schedule=wanted.slot.schedule if wanted.slot else None,
+        slot=wanted.slot.at if wanted.slot else None,
         created_at=now,
         phase_since=now,
     )
@@ -191,7 +216,7 @@ async def _new_export(
     await record(
         session,
         EventType.EXPORT_CREATED,
-        actor=client.actor,
+        actor=wanted.actor(client),
         export=export.id,
         run=run.id,
         lane=run.lane,

@@ -21,7 +21,9 @@ from app.events.log import Cause, EventType, audit
 from app.exports.models import Run, Status
 from app.lanes.models import Lane, LaneWait, WaitReason
 from app.problems import Code, ProblemError
+from app.schedules.models import Schedule
 
+SKIPS_IN_A_ROW = 3
 DEAD_LETTERS_LAST = timedelta(days=30)
 # What its caller asked for is nobody else's concern.
 BY_REQUEST = (Code.QUEUE_TTL_EXCEEDED,)
@@ -34,6 +36,7 @@ class AttentionKind(StrEnum):
     longer accepts a token; store another one. `exports-failed`: exports of a workspace failed for the same
     cause in the last 30 days. `storage-full`: files cannot be stored; make room, and they are fetched.
     `files-missing`: the store lacks files that are kept; what Asana still has is fetched again.
+    `schedule-skipping`: three slots of a schedule in a row had no export.
     """
 
     LANE_BLOCKED = "lane-blocked"
@@ -41,6 +44,7 @@ class AttentionKind(StrEnum):
     EXPORTS_FAILED = "exports-failed"
     STORAGE_FULL = "storage-full"
     FILES_MISSING = "files-missing"
+    SCHEDULE_SKIPPING = "schedule-skipping"
 
 
 class Acknowledgement(Base):
@@ -58,7 +62,8 @@ class Acknowledgement(Base):
 class AttentionItem:
     """Something amiss since `since`, last seen to happen at `latest`, so many times.
 
-    `workspace` is None where all may be concerned; `cause` is a credential or the code of a problem.
+    `workspace` is None where all may be concerned; `cause` is a credential, a schedule or the code of a
+    problem.
     """
 
     kind: AttentionKind
@@ -145,7 +150,15 @@ MISSING = (
     .where(Artifact.missing_since.is_not(None), IS_KEPT)
     .group_by(Run.workspace, "cause")
 )
-KINDS: tuple[Select[*tuple[Any, ...]], ...] = (BLOCKED, INVALID, FAILED, FULL, MISSING)
+SKIPPING = select(
+    literal(AttentionKind.SCHEDULE_SKIPPING).label("kind"),
+    Schedule.workspace,
+    Schedule.id.label("cause"),
+    Schedule.skipping_since.label("since"),
+    Schedule.skipped_at.label("latest"),
+    Schedule.skips.label("count"),
+).where(Schedule.skips >= SKIPS_IN_A_ROW, Schedule.paused_at.is_(None), Schedule.removed_at.is_(None))
+KINDS: tuple[Select[*tuple[Any, ...]], ...] = (BLOCKED, INVALID, FAILED, FULL, MISSING, SKIPPING)
 
 
 async def attention(session: AsyncSession, client: Client, blocked_seconds: float) -> list[AttentionItem]:

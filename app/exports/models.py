@@ -8,8 +8,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.access.models import Kind, Priority
 from app.database.base import Base, BigInt, Json, one_of
-from app.ids import ClientId, CredentialId, ExportId, LaneKey, RunId, WorkerId
+from app.ids import ClientId, CredentialId, ExportId, LaneKey, RunId, ScheduleId, WorkerId
 from app.lanes.models import WaitReason
+from app.schedules.models import Schedule
 
 
 class Status(StrEnum):
@@ -140,7 +141,8 @@ class Run(Base):
 class Export(Base):
     """One caller's request. `version` rises with every change of its row.
 
-    Its latency is kept in microseconds by cause, as far as it had come at `phase_since`.
+    Its latency is kept in microseconds by cause, as far as it had come at `phase_since`. `at_risk_since` is
+    when it was told that it will probably miss its `deliver_by`.
     """
 
     __tablename__ = "exports"
@@ -158,6 +160,9 @@ class Export(Base):
     deliver_by: Mapped[datetime | None]
     queue_until: Mapped[datetime | None]
     retry_of: Mapped[ExportId | None] = mapped_column(ForeignKey("exports.id"))
+    schedule: Mapped[ScheduleId | None] = mapped_column(ForeignKey(Schedule.id))
+    slot: Mapped[datetime | None]
+    at_risk_since: Mapped[datetime | None]
     error: Mapped[Json | None]
     version: Mapped[BigInt] = mapped_column(server_default=text("1"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
@@ -172,6 +177,7 @@ class Export(Base):
 
     __table_args__ = (
         CheckConstraint(FINISHED, "finished"),
+        CheckConstraint("(schedule IS NULL) = (slot IS NULL)", "slot_of_schedule"),
         Index(
             "exports_queue_until_idx",
             "queue_until",
@@ -181,4 +187,19 @@ class Export(Base):
         Index("exports_client_idx", "client", "id"),
         Index("exports_workspace_idx", "workspace", "id"),
         Index("exports_labels_idx", "labels", postgresql_using="gin"),
+        # A slot fires once, whoever looks at it.
+        Index(
+            "exports_schedule_slot_idx",
+            "schedule",
+            "slot",
+            unique=True,
+            postgresql_where=text("schedule IS NOT NULL"),
+        ),
+        Index("exports_schedule_idx", "schedule", "id", postgresql_where=text("schedule IS NOT NULL")),
+        Index(
+            "exports_watched_idx",
+            "lane",
+            "deliver_by",
+            postgresql_where=text("deliver_by IS NOT NULL AND at_risk_since IS NULL AND finished_at IS NULL"),
+        ),
     )

@@ -6,7 +6,7 @@ from sqlalchemy import Double, bindparam, cast, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.models import Client
-from app.exports.accept import Rules, Submission, admit
+from app.exports.accept import Rules, Submission, admit, refuse_draining
 from app.exports.estimates import Estimate, estimate_queued, estimate_running, past_durations
 from app.exports.latency import database_now
 from app.exports.models import Run, Status
@@ -44,6 +44,7 @@ class Plan:
 async def plan(session: AsyncSession, client: Client, wanted: Submission, rules: Rules) -> Plan:
     """Raises `ProblemError` where `accept` would."""
     admitted = await admit(session, client, wanted, rules.lane_scope)
+    refuse_draining(admitted.workspace.gid, admitted.draining_at)
     await check_quotas(session, client, admitted.grant, admitted.lane, rules.limits)
     now = await database_now(session)
     run = await joinable(session, admitted.fingerprint, wanted.max_age)

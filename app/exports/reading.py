@@ -16,7 +16,7 @@ from app.exports.latency import Latency, database_now, lane_waits, latency
 from app.exports.models import Export, Run, Status
 from app.exports.order import positions
 from app.exports.states import FINAL, LIVE
-from app.ids import ArtifactId, ExportId, RunId
+from app.ids import ArtifactId, ExportId, RunId, ScheduleId
 from app.lanes.models import Lane, LaneWait, WaitReason
 from app.problems import Code, ProblemError
 
@@ -48,6 +48,7 @@ class ExportFilter:
     kind: Kind | None = None
     label: tuple[str, str] | None = None
     created_after: datetime | None = None
+    schedule: ScheduleId | None = None
 
 
 # What keeps the run waiting, if anything: another one of the lane in the slot, and since when.
@@ -112,7 +113,14 @@ async def export_views(
         statement = statement.where(Export.labels.contains(dict([wanted.label])))
     if wanted.created_after:
         statement = statement.where(Export.created_at > wanted.created_after)
+    if wanted.schedule:
+        statement = statement.where(Export.schedule == wanted.schedule)
     return await _read(session, statement, {})
+
+
+async def views_of(session: AsyncSession, exports: Sequence[ExportId]) -> list[ExportView]:
+    """These exports, whosever they are."""
+    return await _read(session, VIEWS.where(Export.id.in_(exports)), {}) if exports else []
 
 
 async def timeline(session: AsyncSession, client: Client, export_id: ExportId) -> Sequence[Event]:

@@ -103,7 +103,7 @@ class ExportRequestParameter(BaseModel):
     @classmethod
     def _all_faults_at_once(cls, data: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
         """Add filters that do not go with the type to what is wrong with each field by itself."""
-        faults = [_fault(why, ("filters", name)) for name, why in _misfits(data)]
+        faults = [_fault(why, ("filters", name)) for name, why in cls.misfits(data)]
         try:
             item = validate(data)
         except ValidationError as error:
@@ -113,6 +113,23 @@ class ExportRequestParameter(BaseModel):
         if faults:
             raise ValidationError.from_exception_data(cls.__name__, faults)
         return item
+
+    @classmethod
+    def misfits(cls, data: Any) -> Iterator[tuple[str, str]]:
+        """Filters, by name, that Asana would not take with the resource type, or that nothing can pass."""
+        filters = data.get("filters") if isinstance(data, dict) else None
+        if not isinstance(filters, dict):
+            return
+        resource_type = data.get("resource_type")
+        for name in KNOWN_FILTERS & filters.keys():
+            if resource_type == ResourceType.TEAM:
+                yield name, "Asana does not support filters for teams"
+            elif resource_type == ResourceType.MESSAGE and name in TASKS_ONLY:
+                yield name, f"{name} applies to tasks only"
+            elif name.endswith(".after") and _is_later(
+                filters[name], filters.get(name.replace(".after", ".before"))
+            ):
+                yield name, f"must not be later than {name.replace('.after', '.before')}"
 
 
 class ExportRequest(BaseModel):
@@ -208,23 +225,6 @@ def _sorted(item: dict[str, Any]) -> dict[str, Any]:
     fields = sorted(set(item.get("fields", ())))
     parts = {"resource_type": item["resource_type"], "filters": filters, "fields": fields}
     return {name: value for name, value in parts.items() if value}
-
-
-def _misfits(data: Any) -> Iterator[tuple[str, str]]:
-    """Filters, by name, that Asana would not take with the resource type, or that nothing can pass."""
-    filters = data.get("filters") if isinstance(data, dict) else None
-    if not isinstance(filters, dict):
-        return
-    resource_type = data.get("resource_type")
-    for name in KNOWN_FILTERS & filters.keys():
-        if resource_type == ResourceType.TEAM:
-            yield name, "Asana does not support filters for teams"
-        elif resource_type == ResourceType.MESSAGE and name in TASKS_ONLY:
-            yield name, f"{name} applies to tasks only"
-        elif name.endswith(".after") and _is_later(
-            filters[name], filters.get(name.replace(".after", ".before"))
-        ):
-            yield name, f"must not be later than {name.replace('.after', '.before')}"
 
 
 def _is_later(after: object, before: object) -> bool:

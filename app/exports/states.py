@@ -12,6 +12,7 @@ from app.exports.models import Export, Phase, Run, Status
 from app.lanes.models import WaitReason
 from app.lanes.notifications import notify_change
 from app.problems import Problem
+from app.schedules.watermarks import advance_watermarks
 
 MAY_BECOME: dict[Status, frozenset[Status]] = {
     Status.QUEUED: frozenset({Status.RUNNING, Status.CANCELED, Status.FAILED}),
@@ -138,6 +139,8 @@ async def _change_exports(
         if to in FINAL:
             export.finished_at = now
     await session.flush()
+    if to is Status.SUCCEEDED and any(export.schedule for export in changing):
+        await advance_watermarks(session, run.id)
     told = [
         new_event(
             event,

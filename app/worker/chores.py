@@ -27,6 +27,7 @@ from app.worker.context import Context
 from app.worker.forget import forget_events
 from app.worker.garbage import collect_garbage
 from app.worker.retention import keep_retention
+from app.worker.schedules import tick_schedules
 from app.worker.sweep import sweep
 from app.worker.transactions import UNAVAILABLE, first_line
 
@@ -74,6 +75,7 @@ class Later(Exception):
 
 
 CHORES: tuple[Chore, ...] = (
+    Chore("tick_schedules", "* * * * * */5", tick_schedules),
     Chore("sweep", "* * * * *", sweep),
     Chore("keep_retention", "* * * * *", keep_retention),
     Chore("collect_garbage", "7 * * * *", collect_garbage),

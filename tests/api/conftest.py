@@ -40,6 +40,8 @@ TOOL = (Scope.EXPORTS_WRITE, Scope.EXPORTS_READ, Scope.ARTIFACTS_READ)
 ANYTHING = GrantSpec(highest_priority=Priority.URGENT)
 PROJECT: dict[str, Any] = {"workspace": "1001", "parent": "10012001"}
 
+NIGHTLY: dict[str, Any] = {"name": "nightly", "cron": "0 3 * * *", "export": TASKS}
+
 
 @dataclass
 class Api:

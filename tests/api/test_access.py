@@ -11,7 +11,7 @@ from sqlalchemy import text
 from app.access.clients import GrantSpec
 from app.access.models import Kind, Priority, Scope
 from app.main import create_app
-from tests.api.conftest import PROJECT, TASKS, Api
+from tests.api.conftest import NIGHTLY, PROJECT, TASKS, Api
 
 WRITE, READ, FILES = Scope.EXPORTS_WRITE, Scope.EXPORTS_READ, Scope.ARTIFACTS_READ
 LANES, ADMIN = Scope.LANES_ADMIN, Scope.ADMIN
@@ -38,6 +38,15 @@ NEEDS: dict[str, Scope | None] = {
     "DELETE /v1/artifacts/{artifact_id}/hold": ADMIN,
     "POST /v1/artifacts/{artifact_id}/refetch": FILES,
     "GET /v1/artifacts/{artifact_id}/refetch": FILES,
+    "POST /v1/schedules": WRITE,
+    "GET /v1/schedules": READ,
+    "POST /v1/schedules/preview": READ,
+    "GET /v1/schedules/{schedule_id}": READ,
+    "PUT /v1/schedules/{schedule_id}": WRITE,
+    "DELETE /v1/schedules/{schedule_id}": WRITE,
+    "POST /v1/schedules/{schedule_id}/pause": WRITE,
+    "POST /v1/schedules/{schedule_id}/resume": WRITE,
+    "GET /v1/schedules/{schedule_id}/preview": READ,
     "GET /v1/workspaces": READ,
     "GET /v1/workspaces/{gid}": READ,
     "PUT /v1/workspaces/{gid}": ADMIN,
@@ -106,6 +115,7 @@ ABOUT_A_WORKSPACE: dict[str, dict[str, Any] | None] = {
     "POST /v1/exports/resource": TASKS,
     "POST /v1/exports/graph": PROJECT,
     "POST /v1/exports/plan": TASKS,
+    "POST /v1/schedules": NIGHTLY,
     "GET /v1/workspaces/{gid}": None,
     "GET /v1/workspaces/{gid}/lane": None,
     "POST /v1/workspaces/{gid}/lane/pause": {},
@@ -130,10 +140,12 @@ async def test_what_is_not_granted_does_not_exist(api: Api, route: str) -> None:
     unknown = await known.request(method, path.replace("1001", "7777"), json=elsewhere(body))
     assert unknown.status_code == 404
     assert unknown.json()["detail"].replace("7777", "1001") == refused.json()["detail"]
-    assert (await known.request(method, path, json=body)).status_code in {200, 202}
+    assert (await known.request(method, path, json=body)).status_code in {200, 201, 202}
 
 
 def elsewhere(body: dict[str, Any] | None) -> dict[str, Any] | None:
+    if body and "export" in body:
+        return body | {"export": elsewhere(body["export"])}
     return body | {"workspace": "7777"} if body else body
 
 
@@ -165,6 +177,17 @@ async def test_others_exports_do_not_exist(api: Api, caller: httpx.AsyncClient) 
             method, path = route.replace("{export_id}", mine).split(" ")
             assert (await other.request(method, path)).status_code == 404
     assert (await other.get("/v1/exports")).json()["items"] == []
+
+
+async def test_others_schedules_do_not_exist(api: Api, caller: httpx.AsyncClient) -> None:
+    mine = (await caller.post("/v1/schedules", json=NIGHTLY)).json()["id"]
+    other = await api.caller()
+    for route in NEEDS:
+        if "{schedule_id}" in route:
+            method, path = route.replace("{schedule_id}", mine).split(" ")
+            body = NIGHTLY if method == "PUT" else None
+            assert (await other.request(method, path, json=body)).status_code == 404
+    assert (await other.get("/v1/schedules")).json()["items"] == []
 
 
 async def test_a_revoked_key_is_refused_at_once(api: Api, caller: httpx.AsyncClient) -> None:

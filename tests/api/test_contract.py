@@ -1,5 +1,6 @@
 """The service is what its description says: asked so by Schemathesis."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from app.sandbox.control import SandboxControl
 from app.settings import Settings
 from tests.api.conftest import Api, served
 from tests.api.test_limits import succeeded
-from tests.builders import a_tenant, an_export, another_workspace
+from tests.builders import a_schedule, a_tenant, an_export, another_workspace
 from tests.processes import BIN, said
 
 # What exists, so that not every question is answered by 404; what may be ended is none of it. And where a
@@ -29,6 +30,7 @@ CONFIG = """
 "path.credential_id" = "{credential}"
 "path.gid" = "12345"
 "path.client_id" = "{client}"
+"path.schedule_id" = "{schedule}"
 
 [[operations]]
 include-operation-id = "delete_workspace"
@@ -39,9 +41,14 @@ include-operation-id = "delete_artifact_file"
 parameters = {{ "path.artifact_id" = "art_01997d3c5b7d7e3f8a1b2c3d4e5f6076" }}
 
 [[operations]]
+include-operation-id = "delete_schedule"
+parameters = {{ "path.schedule_id" = "{ended}" }}
+
+[[operations]]
 include-operation-id = [
     "create_credential", "replace_credential_token", "put_workspace", "create_resource_export",
-    "create_graph_export", "plan_export", "post_client", "patch_client"
+    "create_graph_export", "plan_export", "post_client", "patch_client", "post_schedule", "put_schedule",
+    "preview_cron"
 ]
 [operations.checks]
 positive_data_acceptance.expected-statuses = ["2xx", 404, 409, 422]
@@ -73,11 +80,20 @@ async def test_it_is_what_its_description_says(
             session, ClientSpec(name="other", scopes=(Scope.EXPORTS_READ,)), Cause("test")
         )
         await register_worker(session, new_worker_id(), "somewhere", 3600)
+        schedule = await a_schedule(session, tenant, datetime.now(UTC))
+        ended = await a_schedule(session, tenant, datetime.now(UTC))
     async with served(unhurried) as (url, services):
         api = Api(url, unhurried, sessions, None, tenant, services)  # type: ignore[arg-type]
         artifact = await succeeded(api, done.id, b"x" * 20)
         (tmp_path / "schemathesis.toml").write_text(
-            CONFIG.format(export=queued.id, artifact=artifact, credential=tenant.credential, client=other.id)
+            CONFIG.format(
+                export=queued.id,
+                artifact=artifact,
+                credential=tenant.credential,
+                client=other.id,
+                schedule=schedule,
+                ended=ended,
+            )
         )
         code, output = await said(
             BIN / "schemathesis", "run", f"{url}/openapi.json",

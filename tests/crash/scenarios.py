@@ -20,8 +20,10 @@ from app.events.log import Cause, Event, EventType, record
 from app.events.placing import EventFeed
 from app.exports.accept import Rules, Submission, accept
 from app.exports.cancel import cancel
+from app.exports.latency import database_now
 from app.exports.models import Export, Phase, Run, Status
 from app.exports.requests import GraphRequest, ResourceRequest
+from app.exports.schedules import ScheduleSpec, create_schedule
 from app.exports.states import FINAL
 from app.ids import CredentialId, LaneKey, new_credential_id
 from app.lanes.control import pause, resume
@@ -29,6 +31,7 @@ from app.lanes.enqueue import lock_lane
 from app.lanes.models import WaitReason
 from app.sandbox.faults import Call, FaultKind
 from app.sandbox.tokens import TokenKind
+from app.schedules.models import Schedule, Watermark
 from tests.builders import another_workspace
 from tests.crash.conftest import NEVER, World
 from tests.locks import until_somebody_waits
@@ -322,6 +325,32 @@ async def some_wait_too_long_and_some_rise_by_waiting(world: World) -> None:
         await resume(session, lane, world.gid, Cause("test"))
     await world.succeeds(patient)
     assert (await world.run_of(patient)).rank == risen.rank == Priority.NORMAL.rank
+
+
+@scenario(duties=0.2)
+async def a_schedule_is_due(world: World) -> None:
+    given = {
+        "name": "yearly",
+        "cron": "0 0 1 1 *",
+        "export": {"workspace": world.gid, "parent": f"{world.gid}2001"},
+    }
+    async with world.sessions.begin() as session:
+        now = await database_now(session)
+        spec = ScheduleSpec.model_validate(given)
+        schedule = await create_schedule(session, world.tenant.client, spec, Rules(), now, Cause("test"))
+        await session.execute(update(Schedule).values(next_slot=now, fires_at=now))
+
+    async def fired() -> Export | None:
+        async with world.sessions() as session:
+            return (await session.scalars(select(Export).where(Export.schedule == schedule))).one_or_none()
+
+    export = await until(fired, 60, lambda: "the export of a schedule")
+    await world.succeeds(export)
+    async with world.sessions() as session:
+        assert await session.scalar(select(func.count()).select_from(Export)) == 1
+        assert (await session.get_one(Schedule, schedule)).next_slot > now
+        reached = (await session.get_one(Watermark, schedule)).moment
+        assert reached == (await session.get_one(Run, export.run)).data_from
 
 
 @scenario()

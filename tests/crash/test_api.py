@@ -16,10 +16,14 @@ from app.access.models import Credential, CredentialState, Scope
 from app.artifacts.store import open_store
 from app.database.base import Base, BigInt
 from app.events.log import Cause
+from app.exports.accept import Rules
 from app.exports.cancel import cancel
+from app.exports.latency import database_now
 from app.exports.models import Export, Phase, Status
 from app.exports.removal import hold_artifact
 from app.exports.runs import HeldArchive
+from app.exports.schedules import ScheduleSpec, create_schedule
+from app.exports.schedules import pause as pause_schedule
 from app.exports.states import change, locked_run
 from app.ids import ArtifactId, LaneKey, new_worker_id
 from app.lanes.control import pause
@@ -147,6 +151,47 @@ async def another_key(world: World) -> Call:
 @act(first=200, again=200)
 async def a_revoked_client(world: World) -> Call:
     return Call("POST", await of_a_client(world) + "/revoke")
+
+
+def yearly(world: World) -> Json:
+    """So that no slot of it comes while the test lasts, and for the same moment both times."""
+    export = {"workspace": world.gid, "parent": f"{world.gid}2001"}
+    return {"name": "yearly", "cron": "0 0 1 1 *", "export": export}
+
+
+@act(first=201, again=409)
+async def a_schedule(world: World) -> Call:
+    return Call("POST", "/v1/schedules", yearly(world))
+
+
+async def of_a_schedule(world: World, *, paused: bool = False) -> str:
+    async with world.sessions.begin() as session:
+        client, now = world.tenant.client, await database_now(session)
+        spec = ScheduleSpec.model_validate(yearly(world))
+        schedule = await create_schedule(session, client, spec, Rules(), now, Cause("test"))
+        if paused:
+            await pause_schedule(session, client, schedule, Rules(), Cause("test"))
+    return f"/v1/schedules/{schedule}"
+
+
+@act(first=200, again=200, anew=True)
+async def a_changed_schedule(world: World) -> Call:
+    return Call("PUT", await of_a_schedule(world), yearly(world) | {"cron": "0 0 2 1 *"})
+
+
+@act(first=200, again=200)
+async def a_paused_schedule(world: World) -> Call:
+    return Call("POST", await of_a_schedule(world) + "/pause")
+
+
+@act(first=200, again=200)
+async def a_resumed_schedule(world: World) -> Call:
+    return Call("POST", await of_a_schedule(world, paused=True) + "/resume")
+
+
+@act(first=204, again=404)
+async def the_end_of_a_schedule(world: World) -> Call:
+    return Call("DELETE", await of_a_schedule(world))
 
 
 @act(first=200, again=200)

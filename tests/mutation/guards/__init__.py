@@ -11,6 +11,7 @@ from tests.mutation.guards import (
     files,
     lanes,
     retention,
+    schedules,
     worker,
 )
 
@@ -18,6 +19,7 @@ GUARDS = (
     *lanes.GUARDS,
     *worker.GUARDS,
     *exports.GUARDS,
+    *schedules.GUARDS,
     *files.GUARDS,
     *conversions.GUARDS,
     *retention.GUARDS,

@@ -176,6 +176,6 @@ GUARDS = (
         "a drain is looked for again behind the lane's lock",
         "an export accepted after the queue was closed",
         f"{TESTS}::test_a_request_that_meets_a_drain_at_the_door_is_refused",
-        Edit("app/exports/accept.py", "    _refuse_draining(admitted.workspace.gid, lane.draining_at)\n", ""),
+        Edit("app/exports/accept.py", "    refuse_draining(admitted.workspace.gid, lane.draining_at)\n", ""),
     ),
 )
