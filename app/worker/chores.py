@@ -24,6 +24,7 @@ from app.database.chores import tally
 from app.database.connection import Connection
 from app.worker.backoff import Backoff
 from app.worker.context import Context
+from app.worker.deadlines import watch_deadlines
 from app.worker.forget import forget_events
 from app.worker.garbage import collect_garbage
 from app.worker.retention import keep_retention
@@ -76,6 +77,7 @@ class Later(Exception):
 
 CHORES: tuple[Chore, ...] = (
     Chore("tick_schedules", "* * * * * */5", tick_schedules),
+    Chore("watch_deadlines", "* * * * * */15", watch_deadlines),
     Chore("sweep", "* * * * *", sweep),
     Chore("keep_retention", "* * * * *", keep_retention),
     Chore("collect_garbage", "7 * * * *", collect_garbage),

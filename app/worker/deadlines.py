@@ -10,12 +10,14 @@ from app.database.session import elected
 from app.exports.cancel import give_up_waiting
 from app.exports.models import Export, Status
 from app.exports.order import promote
-from app.ids import ExportId
+from app.exports.risk import lanes_with_deadlines, tell_of_risks
+from app.ids import ExportId, LaneKey
 from app.lanes.blocked import tell_blocked
 from app.worker.context import Context
 
 # Any number that only we use.
 DEADLINES_DUTY = 0x61657864
+WATCH_DUTY = 0x61657877
 AT_ONCE = 1000
 
 OVERDUE = (
@@ -32,6 +34,18 @@ async def keep_deadlines(ctx: Context) -> None:
     """Let runs rise by waiting, fail exports whose `queue_ttl` is over, tell of blocked lanes."""
     for export in await ctx.write(_due, ctx.settings.blocked_seconds, ctx.lease.worker):
         await ctx.write(give_up_waiting, export, actor=ctx.lease.worker)
+
+
+async def watch_deadlines(ctx: Context) -> None:
+    """Tell of exports that will probably miss their `deliver_by`, one lane at a time."""
+    for lane in await ctx.write(_watched):
+        if told := await ctx.write(tell_of_risks, lane, ctx.lease.worker):
+            log.warning("exports.at_risk", lane=lane, exports=told)
+
+
+async def _watched(session: AsyncSession) -> Sequence[LaneKey]:
+    """None when another worker looks just now; should both look, the second finds all told."""
+    return await lanes_with_deadlines(session) if await elected(session, WATCH_DUTY) else ()
 
 
 async def _due(session: AsyncSession, blocked_seconds: float, worker: str) -> Sequence[ExportId]:

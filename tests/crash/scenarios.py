@@ -4,7 +4,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import httpx
 from pydantic import SecretStr
@@ -351,6 +351,16 @@ async def a_schedule_is_due(world: World) -> None:
         assert (await session.get_one(Schedule, schedule)).next_slot > now
         reached = (await session.get_one(Watermark, schedule)).moment
         assert reached == (await session.get_one(Run, export.run)).data_from
+
+
+@scenario(duties=0.2)
+async def an_export_comes_too_late(world: World) -> None:
+    world.jobs_take(LONG)
+    export = await world.asked(tasks(world), deliver_by=datetime.now(UTC))
+    await told(world, EventType.EXPORT_AT_RISK)
+    world.jobs_take(SHORT)
+    await world.succeeds(export)
+    await told(world, EventType.EXPORT_AT_RISK)
 
 
 @scenario()

@@ -1,7 +1,9 @@
 """What is due by the clock: classes gained by waiting, ends of patience, lanes that are blocked."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import func, select, update
@@ -12,14 +14,19 @@ from app.access.vault import Vault
 from app.clock import SystemClock
 from app.database.session import Database, elected
 from app.events.log import Event, EventType
-from app.exports.models import Export, Run, Status
+from app.exports.cancel import cancel
+from app.exports.estimates import FEWEST_SAMPLES
+from app.exports.models import Export, Phase, Run, Status
+from app.exports.states import change, locked_run
 from app.ids import LaneKey
 from app.lanes.models import Lane, LaneWait, WaitReason
 from app.settings import Settings
 from app.worker.context import Context
-from app.worker.deadlines import DEADLINES_DUTY, keep_deadlines
+from app.worker.deadlines import DEADLINES_DUTY, keep_deadlines, watch_deadlines
 from app.worker.process import worker_context
 from tests.builders import Tenant, a_tenant, an_export
+from tests.history import check_history
+from tests.locks import until_it_waits
 
 Sessions = async_sessionmaker[AsyncSession]
 LANE = LaneKey("1001")
@@ -120,3 +127,80 @@ async def test_one_worker_at_a_time_looks(sessions: Sessions, tenant: Tenant, ct
     await keep_deadlines(ctx)
     async with sessions() as session:
         assert (await session.get_one(Export, late.id)).status is Status.FAILED
+
+
+async def watched(sessions: Sessions, tenant: Tenant, due_in: float | None) -> Export:
+    async with sessions.begin() as session:
+        export = await an_export(session, tenant)
+        if due_in is not None:
+            export.deliver_by = func.now() + timedelta(seconds=due_in)
+    return export
+
+
+async def risks(sessions: Sessions) -> dict[str | None, dict[str, Any]]:
+    async with sessions() as session:
+        events = await session.scalars(select(Event).where(Event.type == EventType.EXPORT_AT_RISK))
+        found = [(event.export, event.data) for event in events]
+    assert len(found) == len(dict(found)), "told more than once"
+    return dict(found)
+
+
+async def past_runs(sessions: Sessions, tenant: Tenant, seconds: float) -> None:
+    """Enough of them to judge by: each was in progress for so long."""
+    for _ in range(FEWEST_SAMPLES):
+        async with sessions.begin() as session:
+            run = await locked_run(session, (await an_export(session, tenant)).run)
+            await change(session, run, Status.RUNNING, actor="test", phase=Phase.POLLING)
+            ended = datetime.now(UTC)
+            began = ended - timedelta(seconds=seconds)
+            await change(
+                session, run, Status.ARCHIVING, actor="test", submitted_at=began, slot_freed_at=ended
+            )
+            await change(session, run, Status.SUCCEEDED, actor="test")
+
+
+async def test_an_export_that_will_come_too_late_is_told_of_in_time_and_once(
+    sessions: Sessions, tenant: Tenant, ctx: Context
+) -> None:
+    await past_runs(sessions, tenant, 100)
+    late, in_time, free = [await watched(sessions, tenant, due_in) for due_in in (60, 3600, None)]
+    await asyncio.gather(watch_deadlines(ctx), watch_deadlines(ctx))
+    await watch_deadlines(ctx)
+    told = await risks(sessions)
+    assert set(told) == {late.id}
+    assert told[late.id]["finish_p90"] > told[late.id]["deliver_by"] > datetime.now(UTC).isoformat()
+    async with sessions() as session:
+        seen = [await session.get_one(Export, export.id) for export in (late, in_time, free)]
+    assert [export.at_risk_since is not None for export in seen] == [True, False, False]
+    await check_history(sessions)
+
+
+async def test_without_an_estimate_a_deadline_is_told_of_when_it_has_passed(
+    sessions: Sessions, tenant: Tenant, ctx: Context
+) -> None:
+    passed, ahead = await watched(sessions, tenant, -1), await watched(sessions, tenant, 60)
+    await watch_deadlines(ctx)
+    told = await risks(sessions)
+    assert (set(told), told[passed.id]["finish_p90"]) == ({passed.id}, None)
+    assert ahead.id not in told
+
+
+async def test_what_has_ended_is_at_no_risk(sessions: Sessions, tenant: Tenant, ctx: Context) -> None:
+    export = await watched(sessions, tenant, -1)
+    async with sessions.begin() as session:
+        await cancel(session, export.id, actor="test", request_id=None)
+    await watch_deadlines(ctx)
+    assert await risks(sessions) == {}
+
+
+async def test_what_ends_while_it_is_judged_is_left_alone(
+    sessions: Sessions, tenant: Tenant, ctx: Context
+) -> None:
+    export = await watched(sessions, tenant, -1)
+    async with sessions.begin() as session:
+        await cancel(session, export.id, actor="test", request_id=None)
+        watching = asyncio.create_task(watch_deadlines(ctx))
+        await until_it_waits(sessions, watching)
+    await watching
+    assert await risks(sessions) == {}
+    await check_history(sessions)

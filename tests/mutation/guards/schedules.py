@@ -2,9 +2,10 @@
 
 from tests.mutation.guard import Edit, Guard
 
-FIRING, SCHEDULES = "app/exports/firing.py", "app/exports/schedules.py"
+FIRING, SCHEDULES, RISK = "app/exports/firing.py", "app/exports/schedules.py", "app/exports/risk.py"
 TEMPLATES, WATERMARKS = "app/exports/templates.py", "app/schedules/watermarks.py"
 ON_FIRING, ON_TEMPLATES = "tests/exports/test_firing.py", "tests/exports/test_templates.py"
+ON_DEADLINES = "tests/worker/test_deadlines.py"
 
 GUARDS = (
     Guard(
@@ -92,5 +93,11 @@ GUARDS = (
         "objects never asked for, because the watermark was that of another request",
         f"{ON_FIRING}::test_the_watermark_outlives_a_change_unless_it_is_of_the_request",
         Edit(SCHEDULES, 'if _asked(schedule) != asked or "watermark" in', 'if "watermark" in'),
+    ),
+    Guard(
+        "an export at risk is looked at again behind its lock",
+        "a risk told of an export that has just ended, or twice",
+        f"{ON_DEADLINES}::test_what_ends_while_it_is_judged_is_left_alone",
+        Edit(RISK, ".where(Export.id.in_(late), IS_WATCHED)", ".where(Export.id.in_(late))"),
     ),
 )
