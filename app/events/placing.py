@@ -36,19 +36,22 @@ class EventFeed(Base):
 
 LOCK = text("SELECT FROM event_feed FOR UPDATE")
 UNPLACED = select(exists().where(Event.position.is_(None)))
-# An export's events are for its client, others about a workspace for those who have a grant for it.
+# Events of an export or a schedule are for its client, others about a workspace for those who have a grant
+# for it.
 PLACE = text("""
     WITH unplaced AS (
         SELECT next.*, row_number() OVER (ORDER BY seq) AS step
         FROM (
-            SELECT seq, export, run, lane FROM events WHERE position IS NULL ORDER BY seq LIMIT :most) AS next
+            SELECT seq, export, run, lane, data ->> 'schedule' AS schedule
+            FROM events WHERE position IS NULL ORDER BY seq LIMIT :most) AS next
     ), known AS (
-        SELECT seq, step, exports.client AS owner,
+        SELECT seq, step, coalesce(exports.client, schedules.client) AS owner,
             coalesce(exports.workspace, lanes.workspace, runs.workspace) AS workspace
         FROM unplaced
         LEFT JOIN exports ON exports.id = unplaced.export
         LEFT JOIN lanes ON lanes.key = unplaced.lane
         LEFT JOIN runs ON runs.id = unplaced.run
+        LEFT JOIN schedules ON schedules.id = unplaced.schedule
     ), placed AS (
         UPDATE events SET position = last_position + step, workspace = known.workspace,
             audience = coalesce(known.owner, known.workspace)
