@@ -13,6 +13,7 @@ CredentialId = NewType("CredentialId", str)
 ClientId = NewType("ClientId", str)
 ScheduleId = NewType("ScheduleId", str)
 WorkerId = NewType("WorkerId", str)
+EndpointId = NewType("EndpointId", str)
 LaneKey = NewType("LaneKey", str)
 
 
@@ -46,6 +47,10 @@ def new_client_id() -> ClientId:
 
 def new_schedule_id() -> ScheduleId:
     return ScheduleId(f"sch_{uuid7().hex}")
+
+
+def new_endpoint_id() -> EndpointId:
+    return EndpointId(f"whe_{uuid7().hex}")
 
 
 def new_worker_id() -> WorkerId:

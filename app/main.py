@@ -22,10 +22,12 @@ from app.api import (
     problem_pages,
     retention,
     schedules,
+    webhooks,
     workspaces,
 )
 from app.api.bounded_body import BoundedBodyMiddleware
 from app.api.head import HeadMiddleware
+from app.api.notices import add_notices
 from app.api.openapi import DESCRIPTION, TAGS, describe
 from app.api.problems import UnexpectedErrorMiddleware, handle_problems
 from app.api.rate_limit import RateLimitMiddleware
@@ -46,6 +48,7 @@ ROOMS = (
     lanes,
     clients,
     credentials,
+    webhooks,
     attention,
     jwks,
     health,
@@ -71,6 +74,7 @@ def create_app(services: Services | None = None) -> FastAPI:
     settings = services.settings if services else Settings()
     for rooms in ROOMS:
         app.include_router(rooms.router)
+    add_notices(app.webhooks)
     handle_problems(app)
     describe(app)
     # The one added last is the first to see a request.

@@ -37,6 +37,7 @@ class Code(StrEnum):
     STORE_UNAVAILABLE = "store-unavailable"
     PRECONDITION_FAILED = "precondition-failed"
     RANGE_NOT_SATISFIABLE = "range-not-satisfiable"
+    ENDPOINT_DISABLED = "endpoint-disabled"
     CREDENTIAL_REFUSED = "credential-refused"
     WORKSPACE_REFUSED = "workspace-refused"
     UPSTREAM_UNAVAILABLE = "upstream-unavailable"
@@ -185,6 +186,11 @@ EXPLANATIONS: dict[Code, Explanation] = {
     Code.RANGE_NOT_SATISFIABLE: Explanation(
         "The file has no such part.",
         "`Content-Range` tells how many bytes it has. Where you have them all already, it is whole.",
+    ),
+    Code.ENDPOINT_DISABLED: Explanation(
+        "The webhook endpoint is disabled.",
+        "`disabled_because` of the endpoint tells why. Enable it first, by `PATCH` with "
+        '`{"disabled": false}`.',
     ),
     Code.CREDENTIAL_REFUSED: Explanation(
         "Asana does not accept this token.", "Check that the token is whole and has not been revoked."

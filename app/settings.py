@@ -1,7 +1,9 @@
 """Every setting of the service, in one class."""
 
+import re
 from datetime import timedelta
 from enum import StrEnum
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlparse
@@ -189,7 +191,27 @@ class Settings(BaseSettings):
         "Followers of events may be away for so long.",
     )
 
-    @field_validator("secret_keys", "download_hosts", mode="before")
+    webhook_allow: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("public",),
+        description="Where webhooks may be sent, comma separated: `public` for all public addresses, "
+        "networks (`10.0.0.0/8`), and hosts whose addresses may be private (`hooks.example`, "
+        "`*.corp.example`). Addresses of this machine only by a network.",
+    )
+    webhook_allow_http: bool = Field(
+        False, description="Send webhooks over plain http too, where they may be sent at all."
+    )
+    webhook_ca_file: Path | None = Field(
+        None,
+        description="Certificates of authorities, in PEM, that receivers may have beside the public ones.",
+    )
+    webhook_timeout_seconds: PositiveFloat = Field(
+        15, description="Longest time for one try of a webhook, the answer's body included."
+    )
+    webhook_days: PositiveInt = Field(
+        30, description="How long deliveries of webhooks that have ended are listed."
+    )
+
+    @field_validator("secret_keys", "download_hosts", "webhook_allow", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return (
@@ -218,6 +240,16 @@ class Settings(BaseSettings):
         if value:
             conninfo(value)
         return value or None
+
+    @field_validator("webhook_allow")
+    @classmethod
+    def _are_targets(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in value:
+            if "/" in entry:
+                ip_network(entry)
+            elif not re.fullmatch(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*", entry) or entry[-1].isdigit():
+                raise ValueError("must be `public`, networks as `10.0.0.0/8`, or hosts in small letters")
+        return value
 
     @field_validator("store_url")
     @classmethod

@@ -18,6 +18,7 @@ from app.exports import models as exports_models
 from app.lanes import models as lanes_models
 from app.schedules import models as schedules_models
 from app.settings import Settings
+from app.webhooks import models as webhooks_models
 
 # Importing them is what makes the tables known.
 TABLES = (
@@ -31,6 +32,7 @@ TABLES = (
     idempotency_models,
     lanes_models,
     schedules_models,
+    webhooks_models,
 )
 
 

@@ -20,6 +20,9 @@ from app.exports.requests import ResourceRequest, ResourceType
 from app.exports.runs import HeldArchive
 from app.exports.schedules import ScheduleSpec, create_schedule
 from app.ids import ScheduleId, new_artifact_id, new_credential_id
+from app.webhooks.endpoints import EndpointSpec, create_endpoint
+from app.webhooks.models import WebhookEndpoint
+from app.webhooks.targets import TargetPolicy
 
 SERVICE_TOKEN = "sandbox-service-token"
 
@@ -108,6 +111,15 @@ async def a_schedule(
     given = {"name": f"schedule {next(_seconds)}", "cron": "0 * * * *", "export": asked | (export or {})}
     spec = ScheduleSpec.model_validate(given | how)
     return await create_schedule(session, tenant.client, spec, Rules(), now, Cause("test"))
+
+
+async def an_endpoint(
+    session: AsyncSession, vault: Vault, client: Client, url: str = "https://203.0.113.1/", **spec: Any
+) -> tuple[WebhookEndpoint, SecretStr]:
+    """Of a receiver on this machine or elsewhere; with the secret it was given."""
+    anywhere = TargetPolicy(("public", "127.0.0.0/8", "203.0.113.0/24"), allow_http=True)
+    wanted = EndpointSpec(url=url, **spec)
+    return await create_endpoint(session, client, vault, anywhere, wanted, Cause("test"))
 
 
 def an_artifact(archive: HeldArchive) -> Artifact:

@@ -8,9 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.database.base import Base
 from app.sandbox import SERVICE_TOKEN
 
-# The token that nearly every test works with, those some plant, API keys, and keys that encrypt tokens.
+# The token that nearly every test works with, those some plant, API keys, secrets of webhooks, and keys that
+# encrypt tokens.
 SECRET = re.compile(
-    rf"{SERVICE_TOKEN}|planted[\w-]*token|aex_[0-9A-Za-z]+_[\w-]{{43}}|(?<![\w=-])[\w-]{{43}}=(?![\w=-])"
+    rf"{SERVICE_TOKEN}|planted[\w-]*token|aex_[0-9A-Za-z]+_[\w-]{{43}}|whsec_[0-9A-Za-z+/]{{43}}=|(?<![\w=-])[\w-]{{43}}=(?![\w=-])"
 )
 
 

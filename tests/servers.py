@@ -1,6 +1,7 @@
 """A real HTTP server on a free port whose answers a test writes byte by byte, breaks included."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -27,8 +28,8 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(handler: Handler) -> AsyncIterator[Server]:
-    """Serve each connection's one request by the handler, then close it."""
+async def serving(handler: Handler, certificate: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
+    """Serve each connection's one request by the handler, then close it; with a certificate, over TLS."""
 
     connections: set[asyncio.Task[None]] = set()
 
@@ -45,8 +46,9 @@ async def serving(handler: Handler) -> AsyncIterator[Server]:
         finally:
             writer.close()
 
-    listener = await asyncio.start_server(connected, "127.0.0.1", 0)
-    server = Server(f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}")
+    listener = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=certificate)
+    scheme = "https" if certificate else "http"
+    server = Server(f"{scheme}://127.0.0.1:{listener.sockets[0].getsockname()[1]}")
     async with listener:
         try:
             yield server

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from pydantic import SecretStr
-from sqlalchemy import Select, func, select, text, true, union_all
+from sqlalchemy import Select, func, select, text, true, union_all, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.access.models import Client, Credential, CredentialState, SigningKey, Workspace
+from app.access.models import Client, Credential, CredentialState, Workspace
 from app.access.vault import Vault, open_vault, renew_own_key
 from app.asana.client import AsanaClient
 from app.asana.errors import (
@@ -22,7 +22,7 @@ from app.asana.errors import (
     Refused,
 )
 from app.asana.schemas import User
-from app.database.base import NO_KEY_UPDATE
+from app.database.base import NO_KEY_UPDATE, encrypted_columns
 from app.events.log import Cause, EventType, audit
 from app.ids import CredentialId, new_credential_id
 from app.lanes.notifications import CREDENTIALS, LANES, notify
@@ -46,7 +46,7 @@ WAKE_LANES = text("""
       AND key IN (SELECT lane FROM runs WHERE credential = :credential AND status = 'queued')
 """)
 
-LOCK_SECRETS = text("LOCK TABLE credentials, signing_keys IN EXCLUSIVE MODE")
+LOCK_SECRETS = text("LOCK TABLE credentials, signing_keys, webhook_endpoints IN EXCLUSIVE MODE")
 
 
 async def register_credential(
@@ -121,12 +121,13 @@ async def all_credentials(session: AsyncSession) -> Sequence[Credential]:
 
 async def check_keys(session: AsyncSession, vault: Vault) -> None:
     """Raises `VaultError` when there is a token, or a key that signs, which our keys do not decrypt."""
-    for secret in await session.scalars(union_all(select(Credential.token), select(SigningKey.private))):
-        vault.decrypt(secret)
+    for secret in await session.scalars(union_all(*map(select, encrypted_columns()))):
+        if secret:
+            vault.decrypt(secret)
 
 
 async def rotate_keys(sessions: Sessions, settings: Settings, cause: Cause) -> int:
-    """Encrypt every token, and every key that signs, anew by the first of the keys; returns how many tokens.
+    """Encrypt all that is secret anew by the first of the keys; returns how many tokens.
 
     Keys that are kept in the data folder get a new one first. Safe beside running processes and to repeat.
     Raises `VaultError` when there is a token that no key decrypts: then nothing was changed.
@@ -134,18 +135,22 @@ async def rotate_keys(sessions: Sessions, settings: Settings, cause: Cause) -> i
     async with sessions.begin() as session:
         # Whoever changes a token has done so before, or waits without holding its row.
         await session.execute(LOCK_SECRETS)
-        credentials = (await session.scalars(select(Credential).order_by(Credential.id))).all()
-        pairs = (await session.scalars(select(SigningKey).order_by(SigningKey.id))).all()
+        kept = [
+            (column, row, secret)
+            for column in encrypted_columns()
+            for row, secret in await session.execute(
+                select(column.table.c.id, column).where(column.is_not(None)).order_by(column.table.c.id)
+            )
+        ]
         vault = open_vault(settings)
-        tokens = [vault.decrypt(credential.token) for credential in credentials]
-        privates = [vault.decrypt(pair.private) for pair in pairs]
-        renew_own_key(settings, [*(each.token for each in credentials), *(pair.private for pair in pairs)])
-        for credential, token in zip(credentials, tokens, strict=True):
-            credential.token = vault.encrypt(token)
-        for pair, private in zip(pairs, privates, strict=True):
-            pair.private = vault.encrypt(private)
-        await audit(session, EventType.SECRETS_ROTATED, cause, data={"credentials": len(tokens)})
-    return len(tokens)
+        opened = [vault.decrypt(secret) for _, _, secret in kept]
+        renew_own_key(settings, [secret for _, _, secret in kept])
+        for (column, row, _), secret in zip(kept, opened, strict=True):
+            renewed = {column.name: vault.encrypt(secret)}
+            await session.execute(update(column.table).where(column.table.c.id == row).values(renewed))
+        tokens = sum(column.table is Credential.__table__ for column, _, _ in kept)
+        await audit(session, EventType.SECRETS_ROTATED, cause, data={"credentials": tokens})
+    return tokens
 
 
 async def register_workspace(

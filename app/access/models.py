@@ -6,7 +6,7 @@ from enum import StrEnum
 from sqlalchemy import ForeignKey, LargeBinary, func
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from app.database.base import Base, BigInt, Json, one_of
+from app.database.base import Base, BigInt, Encrypted, Json, one_of
 from app.ids import ClientId, CredentialId
 
 
@@ -130,7 +130,7 @@ class Credential(Base):
 
     id: Mapped[CredentialId] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
-    token: Mapped[bytes] = mapped_column(LargeBinary)
+    token: Mapped[bytes] = mapped_column(Encrypted)
     state: Mapped[CredentialState] = mapped_column(one_of(CredentialState, "state"))
     invalid_since: Mapped[datetime | None]
     limited_until: Mapped[datetime | None]
@@ -167,5 +167,5 @@ class SigningKey(Base):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     public: Mapped[Json]
-    private: Mapped[bytes] = mapped_column(LargeBinary)
+    private: Mapped[bytes] = mapped_column(Encrypted)
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())

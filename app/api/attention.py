@@ -31,12 +31,13 @@ class AttentionOut(BaseModel):
     kind: AttentionKind
     workspace: str | None = Field(description="Null where all may be concerned.")
     cause: str | None = Field(
-        description="The credential, the schedule, or the code of the problem the exports failed by."
+        description="The credential, schedule or webhook endpoint, or the code of the problem."
     )
     since: datetime
     latest: datetime = Field(description="When it happened last.")
     count: int = Field(
-        description="Refusals in a row, exports queued or failed, files waiting or missing, or slots skipped."
+        description="Refusals in a row, exports queued or failed, files waiting or missing, slots skipped, "
+        "events not sent."
     )
     acknowledged: AcknowledgementOut | None
 

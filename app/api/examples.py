@@ -241,6 +241,32 @@ SCHEDULE: dict[str, Any] = {
     "created_at": "2026-01-01T00:00:00Z",
     "updated_at": "2026-01-01T00:00:00Z",
 }
+ENDPOINT: dict[str, Any] = {
+    "id": "whe_01997d3c5b7d7e3f8a1b2c3d4e5f6078",
+    "url": "https://hooks.example.com/asana-exports",
+    "description": "loads what has succeeded",
+    "types": ["export.succeeded", "export.failed"],
+    "workspaces": ["12345"],
+    "disabled": False,
+    "disabled_at": None,
+    "disabled_because": None,
+    "failing_since": None,
+    "previous_secret_until": None,
+    "created_at": "2026-01-02T03:04:05.678901Z",
+    "updated_at": "2026-01-02T03:04:05.678901Z",
+}
+DELIVERY: dict[str, Any] = {
+    "id": "evt_01997d3c5b7d7e3f8a1b2c3d4e5f6073",
+    "type": "export.succeeded",
+    "state": "delivered",
+    "next_try_at": None,
+    "attempts": [
+        {"at": "2026-01-02T03:04:05.701234Z", "status": 503, "error": None, "duration_ms": 21},
+        {"at": "2026-01-02T03:04:10.812345Z", "status": 204, "error": None, "duration_ms": 48},
+    ],
+    "created_at": "2026-01-02T03:04:05.678901Z",
+    "finished_at": "2026-01-02T03:04:10.812345Z",
+}
 EXAMPLES: dict[str, dict[str, Any]] = {
     "Alive": {"status": "ok"},
     "Readiness": {"ready": True, "database": True, "migrations": True, "workers": 2},
@@ -284,6 +310,12 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "ClientList": {"items": [CLIENT]},
     "CredentialOut": CREDENTIAL,
     "CredentialList": {"items": [CREDENTIAL]},
+    "WebhookEndpointOut": ENDPOINT,
+    "WebhookEndpointWithSecret": ENDPOINT | {"secret": "whsec_made-of-44-random-characters"},
+    "WebhookEndpointList": {"items": [ENDPOINT]},
+    "DeliveryOut": DELIVERY,
+    "DeliveryPage": {"items": [DELIVERY], "next_page_token": "01997d3c5b7d7e3f8a1b2c3d4e5f6073"},
+    "ReplayOut": {"deliveries": 42, "more_since": None},
     "AttentionOut": ATTENTION,
     "AttentionList": {"items": [ATTENTION]},
 }

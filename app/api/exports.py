@@ -11,7 +11,7 @@ from app.api.auth import ExportsReader, ExportsWriter
 from app.api.bodies import AnyExportCreate, ExportCreate, GraphExportCreate, ResourceExportCreate
 from app.api.idempotency import IdempotencyKey
 from app.api.ids import ExportIdPath
-from app.api.paging import PageQuery, last_seen, page_token
+from app.api.paging import PageQuery, last_seen, name_next_page, page_token
 from app.api.problems import ON_BODY, ON_CALL, problems
 from app.api.rate_limit import Allowance, tell
 from app.api.request_id import request_id
@@ -138,9 +138,7 @@ async def list_exports(
         views = await export_views(session, client, query.wanted(), before=before, most=query.page_size + 1)
     shown = views[: query.page_size]
     following = page_token(shown[-1].export.id) if len(views) > query.page_size else None
-    if following:
-        address = request.url.include_query_params(page_token=following)
-        response.headers["Link"] = f'<{address.path}?{address.query}>; rel="next"'
+    name_next_page(request, response, following)
     return ExportPage(items=[ExportOut.of(view) for view in shown], next_page_token=following)
 
 

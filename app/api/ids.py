@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import Depends, Path
 
-from app.ids import ArtifactId, ClientId, CredentialId, ExportId, OutputId, ScheduleId
+from app.ids import ArtifactId, ClientId, CredentialId, EndpointId, ExportId, OutputId, ScheduleId
 from app.problems import Code, ProblemError
 
 UUID = "01997d3c5b7d7e3f8a1b2c3d4e5f6071"
@@ -28,4 +28,5 @@ ArtifactIdPath = Annotated[ArtifactId, _named("artifact_id", "art")]
 CredentialIdPath = Annotated[CredentialId, _named("credential_id", "cred")]
 ClientIdPath = Annotated[ClientId, _named("client_id", "cli")]
 ScheduleIdPath = Annotated[ScheduleId, _named("schedule_id", "sch")]
+EndpointIdPath = Annotated[EndpointId, _named("endpoint_id", "whe")]
 OutputIdPath = Annotated[OutputId, _named("output_id", "out")]

@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from app.api.examples import EXAMPLES
+from app.api.notices import describe_notices
 from app.api.problems import MEDIA_TYPE
 
 DESCRIPTION = """Exports of Asana, one at a time per workspace, archived and verified.
@@ -25,6 +26,10 @@ TAGS = [
         "description": "Internal callers, their keys, grants and quotas, for administrators.",
     },
     {"name": "credentials", "description": "Asana tokens, write-only, for administrators."},
+    {
+        "name": "webhooks",
+        "description": "Being told of events over HTTP, signed as Standard Webhooks has it.",
+    },
     {"name": "attention", "description": "What an administrator should look at."},
     {"name": "health", "description": "For load balancers and orchestrators."},
     {"name": "problems", "description": "What each problem code means, for people."},
@@ -70,6 +75,7 @@ BY_STATUS: dict[str, tuple[str, ...]] = {
 BY_MODEL: dict[str, tuple[str, ...]] = {
     "ExportOut": ("ETag", "Retry-After"),
     "ExportPage": ("Link",),
+    "DeliveryPage": ("Link",),
     "ManifestOut": ("ETag",),
     "ConversionOut": ("Retry-After",),
     "RefetchOut": ("Retry-After",),
@@ -95,6 +101,7 @@ def describe(app: FastAPI) -> None:
             # Put in here, for FastAPI leaves the nulls of an example out.
             for name, example in EXAMPLES.items():
                 document["components"]["schemas"][name]["examples"] = [example]
+            describe_notices(document["webhooks"])
             for path in document["paths"].values():
                 for operation in path.values():
                     operation.setdefault("security", [])

@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar, NewType
 
-from sqlalchemy import BigInteger, DateTime, Enum, MetaData, Text
+from sqlalchemy import BigInteger, Column, DateTime, Enum, LargeBinary, MetaData, Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeEngine
@@ -13,6 +13,7 @@ from app.ids import (
     ArtifactId,
     ClientId,
     CredentialId,
+    EndpointId,
     EventId,
     ExportId,
     LaneKey,
@@ -53,6 +54,7 @@ class Base(DeclarativeBase):
                 ArtifactId,
                 ClientId,
                 CredentialId,
+                EndpointId,
                 EventId,
                 ExportId,
                 LaneKey,
@@ -64,6 +66,16 @@ class Base(DeclarativeBase):
             _ID,
         ),
     }
+
+
+class Encrypted(LargeBinary):
+    """A secret of the vault. A rotation finds it by this type, and by the `id` of its row."""
+
+
+def encrypted_columns() -> list[Column[bytes]]:
+    """Wherever secrets are kept."""
+    columns = (column for table in Base.metadata.sorted_tables for column in table.columns)
+    return [column for column in columns if isinstance(column.type, Encrypted)]
 
 
 def one_of(values: type[StrEnum], name: str) -> Enum:

@@ -11,7 +11,8 @@ class Subject(BaseModel):
     """What an event is about."""
 
     id: str | None = Field(
-        description="Of the export; else of the schedule, artifact, workspace, credential, client or item. "
+        description="Of the export; else of the schedule, webhook endpoint, artifact, workspace, credential, "
+        "client or item. "
         "Null where it is about none of them."
     )
     status: str | None = Field(description="What the export became; null where it is about none.")
@@ -47,6 +48,8 @@ def _about(event: Event) -> tuple[str | None, dict[str, str]]:
         return event.export, {"export": f"/v1/exports/{event.export}"}
     if schedule := known.get("schedule"):
         return schedule, {"schedule": f"/v1/schedules/{schedule}"}
+    if endpoint := known.get("endpoint"):
+        return endpoint, {"webhook_endpoint": f"/v1/webhook-endpoints/{endpoint}"}
     if artifact := known.get("artifact"):
         path = f"/v1/artifacts/{artifact}"
         outputs = {"output": f"{path}/outputs/{known['format']}"} if "format" in known else {}

@@ -10,6 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database.base import Base, BigInt, Json
+from app.events.outgoing import enqueue
+from app.events.public import PUBLIC
 from app.ids import CredentialId, EventId, ExportId, LaneKey, RunId, new_event_id
 
 
@@ -17,10 +19,13 @@ class EventType(StrEnum):
     """What happened.
 
     To an export: `export.created`, `export.started` (Asana has taken it), `export.progressed` (another
-    status, phase or attempt), and one of the ends `export.succeeded`, `export.failed`, `export.canceled`.
-    `schema.changed`: its file has other keys than the last one of the same request.
+    status, phase or attempt), `export.at_risk` (it will probably miss its `deliver_by`), and one of the ends
+    `export.succeeded`, `export.failed`, `export.canceled`. `schema.changed`: its file has other keys than the last one of the same request.
 
-    To a file: `artifact.conversion_requested`, `artifact.converted` and `artifact.conversion_failed`.
+    To a file: `artifact.conversion_requested`, `artifact.converted` and `artifact.conversion_failed`;
+    `artifact.extended` (it is kept for longer), `artifact.expiring` soon, `artifact.expired`, and
+    `artifact.deleted`, `artifact.held` or `artifact.released` by somebody; `artifact.missing` in the store,
+    and `artifact.mended`; `artifact.refetch_requested`, `artifact.refetched`, `artifact.refetch_failed`.
 
     To a lane: `lane.blocked` (Asana has refused its exports for long) and `lane.unblocked`; `lane.paused`,
     `lane.draining` and `lane.resumed`, by an administrator.
@@ -28,6 +33,12 @@ class EventType(StrEnum):
     For administrators: `credential.registered`, `credential.invalid`, `secrets.rotated`,
     `workspace.registered`, `workspace.removed`, `client.created`, `client.changed`, `client.key_replaced`,
     `client.revoked` and `attention.acknowledged`.
+
+    To a schedule: `schedule.created`, `schedule.changed`, `schedule.paused`, `schedule.resumed`,
+    `schedule.removed`, and `schedule.skipped` (a slot has no export).
+
+    To a webhook endpoint: `webhook.created`, `webhook.changed`, `webhook.secret_rotated`, `webhook.deleted`,
+    `webhook.disabled` by its receiver, `webhook.replayed`, and `webhook.test`, which is sent to it alone.
     """
 
     EXPORT_CREATED = "export.created"
@@ -73,6 +84,13 @@ class EventType(StrEnum):
     SCHEDULE_REMOVED = "schedule.removed"
     SCHEDULE_SKIPPED = "schedule.skipped"
     ATTENTION_ACKNOWLEDGED = "attention.acknowledged"
+    WEBHOOK_CREATED = "webhook.created"
+    WEBHOOK_CHANGED = "webhook.changed"
+    WEBHOOK_SECRET_ROTATED = "webhook.secret_rotated"  # noqa: S105
+    WEBHOOK_DISABLED = "webhook.disabled"
+    WEBHOOK_DELETED = "webhook.deleted"
+    WEBHOOK_REPLAYED = "webhook.replayed"
+    WEBHOOK_TEST = "webhook.test"
 
 
 @dataclass(frozen=True)
@@ -149,13 +167,15 @@ def new_event(kind: EventType, **facts: Unpack[Facts]) -> dict[str, Any]:
 
 
 async def record(session: AsyncSession, kind: EventType, **facts: Unpack[Facts]) -> None:
-    """Write an event into the caller's transaction."""
-    await session.execute(INSERT, new_event(kind, **facts))
+    """Write an event into the caller's transaction, and its deliveries to those who want to be told."""
+    await record_all(session, [new_event(kind, **facts)])
 
 
 async def record_all(session: AsyncSession, events: list[dict[str, Any]]) -> None:
     """Write many in one go."""
     await session.execute(INSERT, events)
+    if told := [event["id"] for event in events if event["type"] in PUBLIC]:
+        await enqueue(session, told)
 
 
 async def audit(

@@ -22,6 +22,8 @@ from app.exports.models import Run, Status
 from app.lanes.models import Lane, LaneWait, WaitReason
 from app.problems import Code, ProblemError
 from app.schedules.models import Schedule
+from app.webhooks.models import DeliveryState, DisabledBecause, WebhookDelivery, WebhookEndpoint
+from app.webhooks.tries import MOST_TRIES
 
 SKIPS_IN_A_ROW = 3
 DEAD_LETTERS_LAST = timedelta(days=30)
@@ -36,7 +38,9 @@ class AttentionKind(StrEnum):
     longer accepts a token; store another one. `exports-failed`: exports of a workspace failed for the same
     cause in the last 30 days. `storage-full`: files cannot be stored; make room, and they are fetched.
     `files-missing`: the store lacks files that are kept; what Asana still has is fetched again.
-    `schedule-skipping`: three slots of a schedule in a row had no export.
+    `schedule-skipping`: three slots of a schedule in a row had no export. `webhooks-failed`: a receiver took
+    nothing for three days, answered 410, or did not take all it was sent; mend it, enable its endpoint,
+    replay.
     """
 
     LANE_BLOCKED = "lane-blocked"
@@ -45,6 +49,7 @@ class AttentionKind(StrEnum):
     STORAGE_FULL = "storage-full"
     FILES_MISSING = "files-missing"
     SCHEDULE_SKIPPING = "schedule-skipping"
+    WEBHOOKS_FAILED = "webhooks-failed"
 
 
 class Acknowledgement(Base):
@@ -62,8 +67,8 @@ class Acknowledgement(Base):
 class AttentionItem:
     """Something amiss since `since`, last seen to happen at `latest`, so many times.
 
-    `workspace` is None where all may be concerned; `cause` is a credential, a schedule or the code of a
-    problem.
+    `workspace` is None where all may be concerned; `cause` is a credential, a schedule, a webhook endpoint or
+    the code of a problem.
     """
 
     kind: AttentionKind
@@ -158,7 +163,36 @@ SKIPPING = select(
     Schedule.skipped_at.label("latest"),
     Schedule.skips.label("count"),
 ).where(Schedule.skips >= SKIPS_IN_A_ROW, Schedule.paused_at.is_(None), Schedule.removed_at.is_(None))
-KINDS: tuple[Select[*tuple[Any, ...]], ...] = (BLOCKED, INVALID, FAILED, FULL, MISSING, SKIPPING)
+UNDELIVERED = (
+    select(
+        literal(AttentionKind.WEBHOOKS_FAILED).label("kind"),
+        literal(None).label("workspace"),
+        WebhookEndpoint.id.label("cause"),
+        func.coalesce(WebhookEndpoint.disabled_at, func.min(WebhookDelivery.finished_at)).label("since"),
+        func.coalesce(WebhookEndpoint.disabled_at, func.max(WebhookDelivery.finished_at)).label("latest"),
+        func.count(WebhookDelivery.event).label("count"),
+    )
+    .outerjoin(
+        WebhookDelivery,
+        (WebhookDelivery.endpoint == WebhookEndpoint.id)
+        & (WebhookDelivery.state == DeliveryState.FAILED)
+        & (WebhookEndpoint.disabled_at.is_not(None) | (WebhookDelivery.tries == MOST_TRIES)),
+    )
+    .where(
+        WebhookEndpoint.disabled_because.in_((DisabledBecause.GONE, DisabledBecause.FAILING))
+        | (WebhookEndpoint.disabled_at.is_(None) & WebhookDelivery.event.is_not(None))
+    )
+    .group_by(WebhookEndpoint.id)
+)
+KINDS: tuple[Select[*tuple[Any, ...]], ...] = (
+    BLOCKED,
+    INVALID,
+    FAILED,
+    FULL,
+    MISSING,
+    SKIPPING,
+    UNDELIVERED,
+)
 
 
 async def attention(session: AsyncSession, client: Client, blocked_seconds: float) -> list[AttentionItem]:

@@ -22,6 +22,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from app.artifacts.store import StoreFailed
 from app.database.chores import tally
 from app.database.connection import Connection
+from app.webhooks.tries import TASK as DELIVER_WEBHOOKS
 from app.worker.backoff import Backoff
 from app.worker.context import Context
 from app.worker.deadlines import watch_deadlines
@@ -31,6 +32,7 @@ from app.worker.retention import keep_retention
 from app.worker.schedules import tick_schedules
 from app.worker.sweep import sweep
 from app.worker.transactions import UNAVAILABLE, first_line
+from app.worker.webhooks import deliver_overdue, deliver_webhooks, forget_deliveries
 
 AT_ONCE = 20
 CONNECTIONS = 4
@@ -82,8 +84,10 @@ CHORES: tuple[Chore, ...] = (
     Chore("keep_retention", "* * * * *", keep_retention),
     Chore("collect_garbage", "7 * * * *", collect_garbage),
     Chore("forget_events", "37 * * * *", forget_events),
+    Chore("deliver_overdue", "* * * * *", deliver_overdue),
+    Chore("forget_deliveries", "23 * * * *", forget_deliveries),
 )
-TASKS: tuple[Task, ...] = ()
+TASKS: tuple[Task, ...] = (Task(DELIVER_WEBHOOKS, deliver_webhooks),)
 
 
 async def do_chores(

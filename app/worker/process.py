@@ -25,6 +25,8 @@ from app.lanes.lease import LaneLost, LeaseLost, beat, register_worker
 from app.lanes.notifications import CHANGES, CREDENTIALS, LANES, listen
 from app.lanes.release import disown, hand_over
 from app.settings import Settings
+from app.webhooks.places import Places
+from app.webhooks.targets import webhook_client
 from app.worker import chores
 from app.worker.archive import Archiving
 from app.worker.backoff import Backoff
@@ -56,8 +58,10 @@ async def worker_context(settings: Settings, database: Database, clock: Clock) -
     async with (
         httpx.AsyncClient(timeout=settings.asana_timeout_seconds, limits=limits) as http,
         httpx.AsyncClient(timeout=settings.fetch_timeout_seconds) as downloads,
+        webhook_client(settings) as receivers,
     ):
         asana = AsanaClient(http, settings.asana_url)
+        vault = open_vault(settings)
         yield Context(
             settings=settings,
             clock=clock,
@@ -65,9 +69,12 @@ async def worker_context(settings: Settings, database: Database, clock: Clock) -
             backoff=Backoff(settings.backoff_min_seconds, settings.backoff_max_seconds, random),
             until_probe=Backoff(settings.probe_min_seconds, settings.probe_max_seconds, random),
             write=write,
-            upstream=Upstream(asana, write, open_vault(settings), clock, settings.asana_calls_per_minute),
+            upstream=Upstream(asana, write, vault, clock, settings.asana_calls_per_minute),
             downloads=downloads,
             store=open_store(settings.files_url),
+            vault=vault,
+            receivers=receivers,
+            places=Places(),
             lease=Lease(clock, new_worker_id(), settings.lease_seconds),
         )
 

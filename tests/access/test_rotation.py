@@ -10,11 +10,15 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.access.credentials import check_keys, rotate_keys
 from app.access.models import Credential
+from app.access.signing import new_signing_key
 from app.access.vault import Vault, VaultError, open_vault, renew_own_key
 from app.database.base import NO_KEY_UPDATE
 from app.events.log import Cause, Event, EventType
 from app.settings import Settings
-from tests.builders import a_tenant, another_credential
+from app.webhooks.endpoints import rotate_secret
+from app.webhooks.models import WebhookEndpoint
+from tests.builders import a_tenant, an_endpoint, another_credential
+from tests.conftest import a_secret_key
 from tests.locks import until_somebody_waits
 
 Sessions = async_sessionmaker[AsyncSession]
@@ -54,6 +58,24 @@ async def test_all_tokens_get_the_new_key_and_running_processes_read_them(
     async with sessions() as session:
         told = (await session.scalars(select(Event).where(Event.type == EventType.SECRETS_ROTATED))).one()
         assert told.data == {"credentials": 2}
+
+
+async def test_everything_that_is_secret_gets_the_new_key(sessions: Sessions, own: Settings) -> None:
+    running = open_vault(own)
+    async with sessions.begin() as session:
+        tenant = await a_tenant(session, running)
+        await new_signing_key(session, running)
+        endpoint, old = await an_endpoint(session, running, tenant.client)
+        _, new = await rotate_secret(session, tenant.client, running, endpoint.id, CAUSE)
+    await rotate_keys(sessions, own, CAUSE)
+    only_new = open_vault(own.model_copy(update={"secret_keys": keys_of(own)[:1]}))
+    async with sessions() as session:
+        await check_keys(session, only_new)
+        kept = await session.get_one(WebhookEndpoint, endpoint.id)
+        assert only_new.decrypt(kept.secret) == new
+        assert only_new.decrypt(kept.previous_secret or b"") == old
+        with pytest.raises(VaultError):
+            await check_keys(session, open_vault(own.model_copy(update={"secret_keys": (a_secret_key(),)})))
 
 
 async def test_the_last_key_stays_for_who_was_about_to_use_it_and_older_ones_go(

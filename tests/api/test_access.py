@@ -68,6 +68,15 @@ NEEDS: dict[str, Scope | None] = {
     "GET /v1/credentials/{credential_id}": ADMIN,
     "PUT /v1/credentials/{credential_id}": ADMIN,
     "GET /metrics": Scope.METRICS_READ,
+    "POST /v1/webhook-endpoints": READ,
+    "GET /v1/webhook-endpoints": READ,
+    "GET /v1/webhook-endpoints/{endpoint_id}": READ,
+    "PATCH /v1/webhook-endpoints/{endpoint_id}": READ,
+    "DELETE /v1/webhook-endpoints/{endpoint_id}": READ,
+    "POST /v1/webhook-endpoints/{endpoint_id}/rotate-secret": READ,
+    "GET /v1/webhook-endpoints/{endpoint_id}/deliveries": READ,
+    "POST /v1/webhook-endpoints/{endpoint_id}/replay": READ,
+    "POST /v1/webhook-endpoints/{endpoint_id}/test": READ,
     "GET /healthz": None,
     "GET /readyz": None,
     "GET /problems/{code}": None,
@@ -188,6 +197,21 @@ async def test_others_schedules_do_not_exist(api: Api, caller: httpx.AsyncClient
             body = NIGHTLY if method == "PUT" else None
             assert (await other.request(method, path, json=body)).status_code == 404
     assert (await other.get("/v1/schedules")).json()["items"] == []
+
+
+async def test_others_webhook_endpoints_do_not_exist(api: Api, caller: httpx.AsyncClient) -> None:
+    made = await caller.post("/v1/webhook-endpoints", json={"url": "https://hooks.example.com/"})
+    mine = made.json()["id"]
+    other = await api.caller()
+    for route in NEEDS:
+        if "{endpoint_id}" in route:
+            method, path = route.replace("{endpoint_id}", mine).split(" ")
+            body = {"since": "2026-01-01T00:00:00Z"} if path.endswith("replay") else {}
+            sent = None if method in {"GET", "DELETE"} else body
+            assert (await other.request(method, path, json=sent)).status_code == 404, route
+    assert (await other.get("/v1/webhook-endpoints")).json()["items"] == []
+    seen = (await (await api.admin()).get("/v1/webhook-endpoints")).json()["items"]
+    assert [endpoint["id"] for endpoint in seen] == [mine]
 
 
 async def test_a_revoked_key_is_refused_at_once(api: Api, caller: httpx.AsyncClient) -> None:

@@ -17,7 +17,7 @@ from app.sandbox.control import SandboxControl
 from app.settings import Settings
 from tests.api.conftest import Api, served
 from tests.api.test_limits import succeeded
-from tests.builders import a_schedule, a_tenant, an_export, another_workspace
+from tests.builders import a_schedule, a_tenant, an_endpoint, an_export, another_workspace
 from tests.processes import BIN, said
 
 # What exists, so that not every question is answered by 404; what may be ended is none of it. And where a
@@ -31,6 +31,7 @@ CONFIG = """
 "path.gid" = "12345"
 "path.client_id" = "{client}"
 "path.schedule_id" = "{schedule}"
+"path.endpoint_id" = "{endpoint}"
 
 [[operations]]
 include-operation-id = "delete_workspace"
@@ -45,10 +46,20 @@ include-operation-id = "delete_schedule"
 parameters = {{ "path.schedule_id" = "{ended}" }}
 
 [[operations]]
+include-operation-id = "delete_webhook_endpoint"
+parameters = {{ "path.endpoint_id" = "{endpoint_to_end}" }}
+
+# There may be twenty of them.
+[[operations]]
+include-operation-id = "create_webhook_endpoint"
+[operations.checks]
+positive_data_acceptance.expected-statuses = ["2xx", 422, 429]
+
+[[operations]]
 include-operation-id = [
     "create_credential", "replace_credential_token", "put_workspace", "create_resource_export",
     "create_graph_export", "plan_export", "post_client", "patch_client", "post_schedule", "put_schedule",
-    "preview_cron"
+    "preview_cron", "patch_webhook_endpoint", "replay_webhooks", "test_webhook_endpoint"
 ]
 [operations.checks]
 positive_data_acceptance.expected-statuses = ["2xx", 404, 409, 422]
@@ -79,6 +90,7 @@ async def test_it_is_what_its_description_says(
         other, _ = await create_client(
             session, ClientSpec(name="other", scopes=(Scope.EXPORTS_READ,)), Cause("test")
         )
+        endpoints = [await an_endpoint(session, vault, tenant.client) for _ in range(2)]
         await register_worker(session, new_worker_id(), "somewhere", 3600)
         schedule = await a_schedule(session, tenant, datetime.now(UTC))
         ended = await a_schedule(session, tenant, datetime.now(UTC))
@@ -93,6 +105,8 @@ async def test_it_is_what_its_description_says(
                 client=other.id,
                 schedule=schedule,
                 ended=ended,
+                endpoint=endpoints[0][0].id,
+                endpoint_to_end=endpoints[1][0].id,
             )
         )
         code, output = await said(

@@ -1,5 +1,6 @@
 """What workers go through. Each must end as it says, whenever a worker dies in the middle of it."""
 
+import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable
@@ -32,10 +33,12 @@ from app.lanes.models import WaitReason
 from app.sandbox.faults import Call, FaultKind
 from app.sandbox.tokens import TokenKind
 from app.schedules.models import Schedule, Watermark
-from tests.builders import another_workspace
+from app.webhooks.models import DeliveryState, WebhookDelivery
+from tests.builders import an_endpoint, another_workspace
 from tests.crash.conftest import NEVER, World
 from tests.locks import until_somebody_waits
 from tests.processes import until
+from tests.servers import Request, answer, serving
 from tests.stores import folder_of
 from tests.system.exports import resource
 
@@ -387,6 +390,27 @@ async def a_lane_is_passed_over_because_it_is_locked(world: World) -> None:
         await lock_lane(session, lane)
         await until_somebody_waits(world.sessions)
     await world.succeeds(export)
+
+
+@scenario(duties=0.2, WEBHOOK_ALLOW="127.0.0.0/8", WEBHOOK_ALLOW_HTTP="true", WEBHOOK_TIMEOUT_SECONDS="8")
+async def a_receiver_that_has_failed_is_told_again(world: World) -> None:
+    refusals = [answer(500)]
+
+    async def receive(_: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(refusals.pop() if refusals else answer(204))
+
+    async def delivered() -> bool | None:
+        async with world.sessions() as session:
+            return await session.scalar(select(WebhookDelivery.state)) == DeliveryState.DELIVERED or None
+
+    async with serving(receive) as receiver:
+        async with world.sessions.begin() as session:
+            vault, client = open_vault(world.settings), world.tenant.client
+            await an_endpoint(session, vault, client, receiver.url, types=("export.succeeded",))
+        export = await world.asked(tasks(world))
+        await world.succeeds(export)
+        await until(delivered, 60, lambda: "the delivery")
+        assert len({request.headers["webhook-id"] for request in receiver.requests}) == 1
 
 
 @scenario()

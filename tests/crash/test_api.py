@@ -13,6 +13,7 @@ from sqlalchemy import func, select, update
 
 from app.access.clients import ClientSpec, create_client
 from app.access.models import Credential, CredentialState, Scope
+from app.access.vault import open_vault
 from app.artifacts.store import open_store
 from app.database.base import Base, BigInt
 from app.events.log import Cause
@@ -27,7 +28,7 @@ from app.exports.schedules import pause as pause_schedule
 from app.exports.states import change, locked_run
 from app.ids import ArtifactId, LaneKey, new_worker_id
 from app.lanes.control import pause
-from tests.builders import an_artifact, deleted
+from tests.builders import an_artifact, an_endpoint, deleted
 from tests.crash.conftest import World, Worlds
 from tests.crash.deaths import die_everywhere
 from tests.crash.points import commits
@@ -52,13 +53,14 @@ class Call:
 class Act:
     """Something asked of the API; how that is answered, and how when it is asked for a second time.
 
-    `anew` tells that the second time is an event of its own.
+    `anew` tells that the second time is an event of its own, `makes` in which tables it makes another row.
     """
 
     prepare: Callable[[World], Awaitable[Call]]
     first: int
     again: int
     anew: bool
+    makes: tuple[str, ...] = ()
     done: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -70,10 +72,10 @@ ACTS: list[Act] = []
 
 
 def act(
-    *, first: int, again: int, anew: bool = False
+    *, first: int, again: int, anew: bool = False, makes: tuple[str, ...] = ()
 ) -> Callable[[Callable[[World], Awaitable[Call]]], Callable[[World], Awaitable[Call]]]:
     def enter(prepare: Callable[[World], Awaitable[Call]]) -> Callable[[World], Awaitable[Call]]:
-        ACTS.append(Act(prepare, first, again, anew))
+        ACTS.append(Act(prepare, first, again, anew, makes))
         return prepare
 
     return enter
@@ -287,6 +289,44 @@ async def of_a_file(world: World) -> ArtifactId:
     return artifact.id
 
 
+@act(first=201, again=201, anew=True, makes=("webhook_endpoints",))
+async def a_webhook_endpoint(world: World) -> Call:
+    return Call("POST", "/v1/webhook-endpoints", {"url": "https://hooks.example.com/"})
+
+
+async def of_a_webhook_endpoint(world: World) -> str:
+    async with world.sessions.begin() as session:
+        endpoint, _ = await an_endpoint(session, open_vault(world.settings), world.tenant.client)
+    return f"/v1/webhook-endpoints/{endpoint.id}"
+
+
+@act(first=200, again=200, anew=True)
+async def a_changed_webhook_endpoint(world: World) -> Call:
+    return Call("PATCH", await of_a_webhook_endpoint(world), {"disabled": True})
+
+
+@act(first=201, again=201, anew=True)
+async def another_secret_of_a_webhook(world: World) -> Call:
+    return Call("POST", await of_a_webhook_endpoint(world) + "/rotate-secret")
+
+
+@act(first=204, again=404)
+async def the_end_of_a_webhook_endpoint(world: World) -> Call:
+    return Call("DELETE", await of_a_webhook_endpoint(world))
+
+
+@act(first=202, again=202, anew=True)
+async def a_replay(world: World) -> Call:
+    await world.asked(resource(world.gid))
+    replay = await of_a_webhook_endpoint(world) + "/replay"
+    return Call("POST", replay, {"since": "2026-01-01T00:00:00Z"})
+
+
+@act(first=202, again=202, anew=True, makes=("webhook_deliveries",))
+async def a_test_of_a_webhook(world: World) -> Call:
+    return Call("POST", await of_a_webhook_endpoint(world) + "/test")
+
+
 async def test_the_api_may_die_at_any_commit(worlds: Worlds, subtests: pytest.Subtests) -> None:
     stories = {act.name: partial(lived_through, worlds, act) for act in ACTS}
     await die_everywhere(stories, {at for at in commits() if not at.startswith("app.worker.")}, subtests)
@@ -308,7 +348,7 @@ async def lived_through(worlds: Worlds, act: Act, death: Death | None) -> list[s
         after = Counter({table: len(those) for table, those in (await rows(world)).items()})
         if death is None:
             act.done.update(after)
-        assert after == act.done + Counter(events=act.anew and was_done)
+        assert after == act.done + Counter(((*act.makes, "events") if act.anew else ()) if was_done else ())
         await assert_all_ends(world)
         return world.lives[0].commits()
 

@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
+import app.webhooks.tries
 import app.worker.chores
 import app.worker.process
 import app.worker.submit
+import app.worker.webhooks
 from app.cli import cli
 from tests.crash.points import watch
 from tests.leaks import leaks
@@ -123,6 +125,9 @@ def _live(
     chores = app.worker.chores.CHORES if duties < ONCE_A_MINUTE else ()
     app.worker.chores.CHORES = tuple(replace(chore, cron="* * * * * *") for chore in chores)
     app.worker.chores.DEAD_SECONDS, app.worker.chores.BEAT_SECONDS = 2.0, 0.2
+    # One try each time, the next one soon, and soon taken from whoever has died.
+    app.worker.webhooks.TURN_SECONDS, app.worker.webhooks.MARGIN_SECONDS = 0.0, 1.0
+    app.webhooks.tries.PAUSES = (0.5,) * len(app.webhooks.tries.PAUSES)
     # What a busy machine takes longer for is no other way through the code.
     app.worker.submit.FRESH_SECONDS = app.worker.submit.CONVINCING_SECONDS = 60.0
     with diary.open("a", buffering=1) as notes:

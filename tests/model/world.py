@@ -42,6 +42,7 @@ from app.problems import Code, ProblemError
 from app.sandbox.control import SandboxControl
 from app.sandbox.panel import JobView
 from app.settings import Settings
+from app.webhooks.places import Places
 from app.worker.backoff import Backoff
 from app.worker.context import Context
 from app.worker.lease import Lease
@@ -278,6 +279,9 @@ class World:
             upstream=Upstream(asana, write, self.vault, clock, settings.asana_calls_per_minute),
             downloads=calls,
             store=self.store,
+            vault=self.vault,
+            receivers=calls,
+            places=Places(),
             lease=Lease(clock, new_worker_id(), LEASE_SECONDS),
         )
         stepped = SteppedSessions(self.database.engine, expire_on_commit=False)

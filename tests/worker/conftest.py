@@ -48,6 +48,8 @@ def hasty(settings: Settings, sandbox: SandboxControl) -> Settings:
             "asana_url": sandbox.api_url,
             "download_hosts": ("127.0.0.1",),
             "download_allow_http": True,
+            "webhook_allow": ("127.0.0.0/8",),
+            "webhook_allow_http": True,
             "poll_min_seconds": 0.05,
             "poll_max_seconds": 0.3,
             "backoff_min_seconds": 0.1,

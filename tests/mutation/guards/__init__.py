@@ -12,6 +12,7 @@ from tests.mutation.guards import (
     lanes,
     retention,
     schedules,
+    webhooks,
     worker,
 )
 
@@ -23,6 +24,7 @@ GUARDS = (
     *files.GUARDS,
     *conversions.GUARDS,
     *retention.GUARDS,
+    *webhooks.GUARDS,
     *asana.GUARDS,
     *access.GUARDS,
     *api.GUARDS,

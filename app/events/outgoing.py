@@ -1,0 +1,68 @@
+"""What leaves the service: of each public event, a delivery to every webhook endpoint that wants it."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Text, bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.ids import EndpointId, EventId
+
+# One statement, so that an event costs one more round trip, whether or not anybody wants it. An administrator
+# is told of everything, others of what they may see: their own exports, what is made of those, and the
+# workspaces they have a grant for. The tables are named and not imported, for they are of layers above. Those
+# that want several of the events are woken by one job.
+ENQUEUE = text("""
+    WITH told AS (
+        SELECT events.id, events.type, events.export, events.run, exports.client AS owner,
+            coalesce(lanes.workspace, exports.workspace, events.data ->> 'workspace') AS workspace
+        FROM events
+        LEFT JOIN lanes ON lanes.key = events.lane
+        LEFT JOIN exports ON exports.id = events.export
+        WHERE events.id = ANY (:events)
+    ), entered AS (
+        INSERT INTO webhook_deliveries (endpoint, event)
+        SELECT wanting.id, told.id
+        FROM told, webhook_endpoints AS wanting JOIN clients ON clients.id = wanting.client
+        WHERE wanting.disabled_at IS NULL AND clients.revoked_at IS NULL
+          AND (CAST(:endpoint AS text) IS NULL OR wanting.id = :endpoint)
+          AND (wanting.types = '{}' OR told.type = ANY (wanting.types))
+          AND (wanting.workspaces = '{}' OR told.workspace = ANY (wanting.workspaces))
+          AND ('admin' = ANY (clients.scopes)
+            OR 'exports:read' = ANY (clients.scopes)
+            AND told.workspace IS NOT NULL
+            AND EXISTS (
+                SELECT FROM grants WHERE client = clients.id AND workspace IN ('*', told.workspace))
+            AND CASE
+                WHEN told.export IS NOT NULL THEN told.owner = clients.id
+                WHEN told.run IS NOT NULL THEN EXISTS (
+                    SELECT FROM exports
+                    WHERE run = told.run AND client = clients.id AND status = 'succeeded')
+                ELSE true END)
+        ON CONFLICT (endpoint, event) DO UPDATE
+        SET state = 'pending', due_at = now(), tries = 0, failing_since = NULL, failed_at = NULL,
+            finished_at = NULL
+        WHERE webhook_deliveries.state <> 'pending'
+        RETURNING endpoint
+    )
+    SELECT (SELECT count(*) FROM entered) AS deliveries,
+        procrastinate_defer_jobs_v1(array_agg(
+            ROW(
+                'deliver_webhooks', 'deliver_webhooks', 0, NULL, NULL,
+                jsonb_build_object('endpoint', endpoint), NULL)
+            ::procrastinate_job_to_defer_v1)) AS jobs
+    FROM (SELECT DISTINCT endpoint FROM entered) AS woken
+    HAVING count(*) > 0
+""").bindparams(bindparam("events", type_=ARRAY(Text)), bindparam("endpoint", type_=Text))
+
+
+async def enqueue(
+    session: AsyncSession, events: Sequence[EventId], *, endpoint: EndpointId | None = None
+) -> int:
+    """Enter a delivery of each event for each endpoint that wants it, in the caller's transaction.
+
+    What has been delivered or given up is begun anew, which only a replay comes to: that names the one
+    endpoint it is for. Returns how many there are now on their way.
+    """
+    row = (await session.execute(ENQUEUE, {"events": events, "endpoint": endpoint})).one_or_none()
+    return row.deliveries if row else 0
