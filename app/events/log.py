@@ -20,7 +20,8 @@ class EventType(StrEnum):
 
     To an export: `export.created`, `export.started` (Asana has taken it), `export.progressed` (another
     status, phase or attempt), `export.at_risk` (it will probably miss its `deliver_by`), and one of the ends
-    `export.succeeded`, `export.failed`, `export.canceled`. `schema.changed`: its file has other keys than the last one of the same request.
+    `export.succeeded`, `export.failed`, `export.canceled`. `schema.changed`: its file has other keys than the
+    last one of the same request.
 
     To a file: `artifact.conversion_requested`, `artifact.converted` and `artifact.conversion_failed`;
     `artifact.extended` (it is kept for longer), `artifact.expiring` soon, `artifact.expired`, and

@@ -36,16 +36,17 @@ class EventFeed(Base):
 
 LOCK = text("SELECT FROM event_feed FOR UPDATE")
 UNPLACED = select(exists().where(Event.position.is_(None)))
-# Events of an export or a schedule are for its client, others about a workspace for those who have a grant
-# for it.
+# Events of an export, a schedule or a webhook endpoint are for its client, others about a workspace for those
+# who have a grant for it.
 PLACE = text("""
     WITH unplaced AS (
         SELECT next.*, row_number() OVER (ORDER BY seq) AS step
         FROM (
-            SELECT seq, export, run, lane, data ->> 'schedule' AS schedule
+            SELECT seq, export, run, lane, data ->> 'schedule' AS schedule,
+                CASE WHEN type LIKE 'webhook.%' THEN data ->> 'client' END AS told
             FROM events WHERE position IS NULL ORDER BY seq LIMIT :most) AS next
     ), known AS (
-        SELECT seq, step, coalesce(exports.client, schedules.client) AS owner,
+        SELECT seq, step, coalesce(exports.client, schedules.client, told) AS owner,
             coalesce(exports.workspace, lanes.workspace, runs.workspace) AS workspace
         FROM unplaced
         LEFT JOIN exports ON exports.id = unplaced.export

@@ -21,7 +21,7 @@ from app.exports.models import Export, Status
 from app.ids import LaneKey
 from app.lanes.control import pause
 from app.lanes.enqueue import enter_lane
-from tests.api.conftest import Api, other_tasks, served
+from tests.api.conftest import NIGHTLY, Api, other_tasks, served
 from tests.api.test_exports import brought_to
 from tests.builders import another_workspace
 from tests.processes import until
@@ -233,6 +233,15 @@ async def test_what_becomes_of_a_file_is_told_to_those_who_have_it(api: Api) -> 
     await brought_to(api, export, Status.RUNNING, Status.ARCHIVING, Status.SUCCEEDED)
     assert types_of(await page_of(owner, type="artifact.converted")) == ["artifact.converted"]
     assert types_of(await page_of(stranger, type="artifact.converted")) == []
+
+
+async def test_schedules_and_endpoints_are_followed_by_whose_they_are(api: Api) -> None:
+    owner, stranger, admin = await api.caller(), await api.caller(), await api.admin()
+    await owner.post("/v1/schedules", json=NIGHTLY)
+    await owner.post("/v1/webhook-endpoints", json={"url": "https://hooks.example.com/"})
+    kinds = ["schedule.created", "webhook.created"]
+    for caller, seen in ((owner, kinds), (stranger, []), (admin, kinds)):
+        assert types_of(await page_of(caller, type=kinds)) == seen
 
 
 async def test_the_head_of_a_stream_is_no_stream(api: Api, caller: httpx.AsyncClient) -> None:
