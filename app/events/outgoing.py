@@ -9,16 +9,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.ids import EndpointId, EventId
 
 # One statement, so that an event costs one more round trip, whether or not anybody wants it. An administrator
-# is told of everything, others of what they may see: their own exports, what is made of those, and the
-# workspaces they have a grant for. The tables are named and not imported, for they are of layers above. Those
+# is told of everything, others of what they may see: their own exports and schedules, what is made of those,
+# and the workspaces they have a grant for. The tables are named and not imported, for they are of layers above. Those
 # that want several of the events are woken by one job.
 ENQUEUE = text("""
     WITH told AS (
-        SELECT events.id, events.type, events.export, events.run, exports.client AS owner,
+        SELECT events.id, events.type, events.export, events.run,
+            coalesce(exports.client, schedules.client) AS owner,
             coalesce(lanes.workspace, exports.workspace, events.data ->> 'workspace') AS workspace
         FROM events
         LEFT JOIN lanes ON lanes.key = events.lane
         LEFT JOIN exports ON exports.id = events.export
+        LEFT JOIN schedules ON schedules.id = events.data ->> 'schedule'
         WHERE events.id = ANY (:events)
     ), entered AS (
         INSERT INTO webhook_deliveries (endpoint, event)
@@ -34,7 +36,7 @@ ENQUEUE = text("""
             AND EXISTS (
                 SELECT FROM grants WHERE client = clients.id AND workspace IN ('*', told.workspace))
             AND CASE
-                WHEN told.export IS NOT NULL THEN told.owner = clients.id
+                WHEN told.owner IS NOT NULL THEN told.owner = clients.id
                 WHEN told.run IS NOT NULL THEN EXISTS (
                     SELECT FROM exports
                     WHERE run = told.run AND client = clients.id AND status = 'succeeded')

@@ -1,6 +1,7 @@
 """Who is told of an event: whoever wants it and may see it, in the transaction in which it happens."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from app.ids import CredentialId, EndpointId, LaneKey
 from app.lanes.control import pause
 from app.webhooks.endpoints import disable
 from app.webhooks.models import DisabledBecause, WebhookDelivery, WebhookEndpoint
-from tests.builders import Tenant, a_tenant, an_endpoint, an_export, another_workspace
+from tests.builders import Tenant, a_schedule, a_tenant, an_endpoint, an_export, another_workspace
 
 Sessions = async_sessionmaker[AsyncSession]
 JOBS = text("SELECT args ->> 'endpoint' FROM procrastinate_jobs WHERE task_name = 'deliver_webhooks'")
@@ -144,6 +145,23 @@ async def test_of_a_file_those_are_told_who_have_an_export_with_it(world: World)
         )  # fmt: skip
         await record_all(session, [event | {"type": "artifact.expired"}])
     assert await world.told() == {"admin", "owner"}
+
+
+async def test_of_a_schedule_its_client_is_told_and_administrators(world: World) -> None:
+    owner, other = await world.client("owner", "1001"), await world.client("other", "*")
+    for client in (world.tenant.client, owner, other):
+        await world.endpoint(client.name, client)
+    async with world.sessions.begin() as session:
+        tenant = Tenant(owner, "", "1001", world.tenant.credential)
+        schedule = await a_schedule(session, tenant, datetime.now(UTC))
+        await record(
+            session,
+            EventType.SCHEDULE_SKIPPED,
+            actor="test",
+            lane=LaneKey("1001"),
+            data={"schedule": schedule},
+        )
+    assert await world.told() == {world.tenant.client.name, "owner"}
 
 
 async def test_an_endpoint_is_told_of_the_types_and_workspaces_it_names(world: World) -> None:

@@ -351,7 +351,7 @@ async def test_a_dead_receiver_costs_three_tries_at_a_time_however_much_waits_fo
         await receiving.happens(10_000)
         for _ in range(20):
             await receiving.deliver()
-        assert len(receiving.server.requests) == 3
+            assert len(receiving.server.requests) == 3
         for tries in (6, 9, 12):
             await receiving.when_due()
             assert len(receiving.server.requests) == tries

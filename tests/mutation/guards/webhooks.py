@@ -99,7 +99,7 @@ GUARDS = (
         "the secret before the present one signs too",
         "requests that are refused while a receiver is given the new secret",
         f"{ON_WORK}::test_two_secrets_sign_for_a_day_after_a_rotation",
-        Edit(TRIES, "CASE WHEN receiver.previous_until > now() THEN receiver.previous_secret END", "NULL"),
+        Edit(TRIES, "CASE WHEN previous_until > now() THEN previous_secret END", "NULL"),
     ),
     Guard(
         "the secret before the present one ends",
@@ -107,8 +107,8 @@ GUARDS = (
         f"{ON_WORK}::test_two_secrets_sign_for_a_day_after_a_rotation",
         Edit(
             TRIES,
-            "CASE WHEN receiver.previous_until > now() THEN receiver.previous_secret END",
-            "receiver.previous_secret",
+            "CASE WHEN previous_until > now() THEN previous_secret END",
+            "previous_secret",
         ),
     ),
     Guard(
