@@ -10,13 +10,15 @@ from app.ids import EndpointId, EventId
 
 # One statement, so that an event costs one more round trip, whether or not anybody wants it. An administrator
 # is told of everything, others of what they may see: their own exports and schedules, what is made of those,
-# and the workspaces they have a grant for. The tables are named and not imported, for they are of layers above. Those
-# that want several of the events are woken by one job.
+# and the workspaces they have a grant for. The tables are named and not imported, for they are of layers
+# above. Those that want several of the events are woken by one job.
 ENQUEUE = text("""
     WITH told AS (
         SELECT events.id, events.type, events.export, events.run,
             coalesce(exports.client, schedules.client) AS owner,
-            coalesce(lanes.workspace, exports.workspace, events.data ->> 'workspace') AS workspace
+            coalesce(
+                lanes.workspace, exports.workspace, schedules.workspace, events.data ->> 'workspace'
+            ) AS workspace
         FROM events
         LEFT JOIN lanes ON lanes.key = events.lane
         LEFT JOIN exports ON exports.id = events.export

@@ -47,7 +47,7 @@ PLACE = text("""
             FROM events WHERE position IS NULL ORDER BY seq LIMIT :most) AS next
     ), known AS (
         SELECT seq, step, coalesce(exports.client, schedules.client, told) AS owner,
-            coalesce(exports.workspace, lanes.workspace, runs.workspace) AS workspace
+            coalesce(exports.workspace, lanes.workspace, runs.workspace, schedules.workspace) AS workspace
         FROM unplaced
         LEFT JOIN exports ON exports.id = unplaced.export
         LEFT JOIN lanes ON lanes.key = unplaced.lane
