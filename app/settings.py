@@ -185,8 +185,10 @@ class Settings(BaseSettings):
         3, description="Days before its end that a file is told to be `expiring`, by an event."
     )
     idempotency_days: PositiveInt = Field(7, description="How long an Idempotency-Key is remembered.")
-    event_retention_days: PositiveInt = Field(
+    event_retention_days: int = Field(
         90,
+        # Webhooks are tried for more than three days.
+        ge=7,
         description="Days until events are forgotten, those of an export together, counted from its end. "
         "Followers of events may be away for so long.",
     )

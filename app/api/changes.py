@@ -12,7 +12,7 @@ import structlog
 
 from app.clock import Clock
 from app.ids import LaneKey, RunId
-from app.lanes.notifications import CHANGES, EVENTS, listen, read_change
+from app.lanes.notifications import CHANGES, listen, read_change
 
 RECONNECT_SECONDS = 1.0
 # Others of the lane coming and going moves places in the queue. Hundreds may wait in a lane, and would all
@@ -33,7 +33,7 @@ class Changes:
         self._by_lane: defaultdict[LaneKey, set[asyncio.Event]] = defaultdict(set)
         # Those that are told of their lane within moments: once is enough, whatever happens there.
         self._soon: set[asyncio.Event] = set()
-        # Set when events were written, or may have been.
+        # Set when events were probably written.
         self.events = asyncio.Event()
         self.closed = False
 
@@ -60,10 +60,8 @@ class Changes:
         """Listen for ever. After a break everybody is woken, for news may have been missed."""
         while True:
             try:
-                async for channel, payload in listen(self._conninfo, CHANGES, EVENTS):
-                    if channel == EVENTS:
-                        self.events.set()
-                    elif channel:
+                async for channel, payload in listen(self._conninfo, CHANGES):
+                    if channel:
                         self._tell(payload)
                     else:
                         self._wake_all()
@@ -77,6 +75,7 @@ class Changes:
         self._wake_all()
 
     def _tell(self, payload: str) -> None:
+        self.events.set()
         lane, run, _ = read_change(payload)
         told = self._by_run.get(run, set())
         for event in told:

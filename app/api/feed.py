@@ -24,8 +24,8 @@ from app.problems import ProblemError
 # New events are kept in memory for those who are about to be sent them. Who is slower reads pages.
 KEPT = 2_000
 AT_ONCE = 100
-# A notification may be lost.
-LOOK_SECONDS = 5.0
+# Not every event has a notification: PostgreSQL lets those who notify commit one after the other.
+LOOK_SECONDS = 0.5
 # What comes in quick succession is read together.
 GATHER_SECONDS = 0.05
 UNAVAILABLE = (DBAPIError, PoolTimeout)

@@ -76,5 +76,9 @@ async def get_metrics(
         background = Background(await tallies(session), await waiting_jobs(session))
     registry = CollectorRegistry()
     registry.register(background)
-    encode, media_type = choose_encoder(accept)
+    try:
+        encode, media_type = choose_encoder(accept)
+    except (TypeError, ValueError):
+        # A version that is no number.
+        encode, media_type = choose_encoder("")
     return Response(encode(registry), media_type=media_type)

@@ -11,7 +11,8 @@ from app.ids import EndpointId, EventId
 # One statement, so that an event costs one more round trip, whether or not anybody wants it. An administrator
 # is told of everything, others of what they may see: their own exports and schedules, what is made of those,
 # and the workspaces they have a grant for. The tables are named and not imported, for they are of layers
-# above. Those that want several of the events are woken by one job.
+# above. Those that want several of the events are woken by one job. An endpoint that is being deleted is
+# waited for: it must not fail the transaction of an event.
 ENQUEUE = text("""
     WITH told AS (
         SELECT events.id, events.type, events.export, events.run,
@@ -33,16 +34,15 @@ ENQUEUE = text("""
           AND (wanting.types = '{}' OR told.type = ANY (wanting.types))
           AND (wanting.workspaces = '{}' OR told.workspace = ANY (wanting.workspaces))
           AND ('admin' = ANY (clients.scopes)
-            OR 'exports:read' = ANY (clients.scopes)
-            AND told.workspace IS NOT NULL
-            AND EXISTS (
-                SELECT FROM grants WHERE client = clients.id AND workspace IN ('*', told.workspace))
-            AND CASE
+            OR 'exports:read' = ANY (clients.scopes) AND CASE
                 WHEN told.owner IS NOT NULL THEN told.owner = clients.id
                 WHEN told.run IS NOT NULL THEN EXISTS (
                     SELECT FROM exports
                     WHERE run = told.run AND client = clients.id AND status = 'succeeded')
-                ELSE true END)
+                ELSE told.workspace IS NOT NULL AND EXISTS (
+                    SELECT FROM grants WHERE client = clients.id AND workspace IN ('*', told.workspace))
+                END)
+        FOR KEY SHARE OF wanting
         ON CONFLICT (endpoint, event) DO UPDATE
         SET state = 'pending', due_at = now(), tries = 0, failing_since = NULL, failed_at = NULL,
             finished_at = NULL

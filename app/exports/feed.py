@@ -124,8 +124,7 @@ async def _begin(session: AsyncSession, feed: EventFeed, after: Cursor) -> int:
     if after is Edge.LATEST:
         return feed.last_position
     if after is Edge.OLDEST:
-        oldest = await session.scalar(select(func.min(Event.position)).where(Event.position.is_not(None)))
-        return (oldest or 1) - 1
+        return feed.forgotten_position
     if after < feed.forgotten_position:
         raise ProblemError(Code.CURSOR_EXPIRED, "Events that follow this cursor are no longer kept.")
     if after > feed.last_position:

@@ -91,8 +91,8 @@ async def fire(session: AsyncSession, schedule_id: ScheduleId, rules: Rules, now
 async def pass_over(
     session: AsyncSession, schedule: Schedule, reason: SkipReason, rules: Rules, now: datetime, *, by: Timing
 ) -> None:
-    """Skip what is due by now, if anything is. The caller holds the schedule's row lock."""
-    if schedule.fires_at <= now:
+    """Skip what is due by now in that timing, if anything is. The caller holds the schedule's row lock."""
+    if by.fires_at(schedule.next_slot) <= now:
         following = by.slot_after(by.newest_due(schedule.next_slot, now))
         await _skip(session, schedule, following, Skipped(reason), rules, by=by)
 

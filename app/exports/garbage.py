@@ -14,13 +14,15 @@ from app.exports.latency import database_now
 from app.exports.models import Run
 from app.exports.refetches import ask_for_refetch
 from app.ids import ArtifactId
+from app.problems import Code
 
 AT_ONCE = 200
 # What workers call the files they publish, by the run or the artifact that they are of.
 OURS = re.compile(r"[0-9]+/((?:run|art)_[0-9a-f]{32})-[A-Za-z0-9._-]+")
 
 # A file of a run or an artifact that is unknown here may be that of another service, whose place ours was
-# given by mistake, or that has been restored from a backup: it is let alone.
+# given by mistake, or that has been restored from a backup: it is let alone. So is whatever there is of an
+# artifact whose file is missing, or was until some hours ago: it may be that file.
 STRAYS = text("""
     SELECT found.key
     FROM unnest(CAST(:keys AS text[]), CAST(:originals AS text[]), CAST(:owners AS text[]))
@@ -29,6 +31,10 @@ STRAYS = text("""
            OR EXISTS (SELECT FROM artifacts WHERE artifacts.id = found.owner))
       AND NOT EXISTS (SELECT FROM artifacts WHERE artifacts.key = found.original AND removed_at IS NULL)
       AND NOT EXISTS (SELECT FROM output_files WHERE output_files.key = found.key)
+      AND NOT EXISTS (
+        SELECT FROM artifacts LEFT JOIN refetches ON refetches.artifact = artifacts.id
+        WHERE found.owner IN (artifacts.run, artifacts.id)
+          AND (missing_since IS NOT NULL OR refetches.finished_at > now() - interval '6 hours'))
 """)
 MAKE_AGAIN = text("""
     UPDATE conversions
@@ -128,6 +134,8 @@ async def _make_outputs_again(
 
 
 async def _may_be_had_again(session: AsyncSession, artifact: Artifact) -> bool:
-    """Not where that has failed for good: only a person tries again."""
+    """Not where that has failed for good: only a person tries again. A token may have been replaced since."""
     refetch = await session.get(Refetch, artifact.id)
-    return refetch is None or refetch.state is RefetchState.DONE
+    if refetch is None or refetch.state is RefetchState.DONE:
+        return True
+    return bool(refetch.error and refetch.error["code"] == Code.CREDENTIAL_REVOKED)

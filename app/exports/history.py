@@ -139,15 +139,17 @@ def _of_one_export(event: Event) -> bool:
 
 
 async def _in_ends(session: AsyncSession) -> AsyncIterator[Violation]:
-    """Each file that has ended has one event that tells so, and no other has one."""
+    """Each file that has ended has one event that tells so, if it is not forgotten, and no other has one."""
+    kept_since = await session.scalar(select(func.min(Event.created_at)).where(Event.export.is_(None)))
     ends = [EventType.ARTIFACT_EXPIRED, EventType.ARTIFACT_DELETED]
     told = func.array_remove(func.array_agg(Event.type), None)
-    stories = select(Artifact.id, Artifact.state, told).outerjoin(
+    stories = select(Artifact.id, Artifact.state, Artifact.ended_at, told).outerjoin(
         Event, and_(Event.run == Artifact.run, Event.type.in_(ends))
     )
     rows = await session.stream(stories.group_by(Artifact.id).execution_options(yield_per=AT_ONCE))
-    async for artifact, state, events in rows:
-        if events != ([f"artifact.{state}"] if state in ENDED else []):
+    async for artifact, state, ended_at, events in rows:
+        is_forgotten = ended_at and kept_since and ended_at < kept_since and not events
+        if not is_forgotten and events != ([f"artifact.{state}"] if state in ENDED else []):
             yield Violation(Promise.RECORDED, artifact, f"is {state}, but its events are {events}")
 
 
@@ -173,13 +175,13 @@ async def _in_files(session: AsyncSession, store: Store) -> AsyncIterator[Violat
 
 
 async def _fault_of(kept: Artifact | OutputFile, store: Store) -> str | None:
+    digest = hashlib.sha256()
     try:
         file = await store.open(kept.key)
+        async for piece in file.chunks():
+            digest.update(piece)
     except (NotStored, StoreFailed) as error:
         return f"{kept.key} cannot be read: {type(error).__name__}"
-    digest = hashlib.sha256()
-    async for piece in file.chunks():
-        digest.update(piece)
     if file.size != kept.bytes or digest.hexdigest() != kept.sha256:
         return f"{kept.key} is not the file that was verified"
     return None

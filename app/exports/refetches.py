@@ -120,9 +120,9 @@ async def refetched(session: AsyncSession, held: HeldRefetch, key: str, location
     Raises `RefetchLost`.
     """
     artifact = await locked(session, select(Artifact).where(Artifact.id == held.artifact, IS_KEPT))
-    refetch = await _locked(session, held)
-    if refetch.state is RefetchState.DONE and refetch.fence == held.fence:
+    if artifact and artifact.key == key:
         return  # committed before, and only the answer was lost
+    refetch = await _locked(session, held)
     if artifact is None:
         raise RefetchLost(held.artifact)
     _check(refetch, held)

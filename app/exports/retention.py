@@ -12,7 +12,7 @@ from app.events.log import Cause, EventType
 from app.exports.keeping import change_artifact
 from app.ids import ArtifactId
 
-AT_ONCE = 100
+AT_ONCE = 20
 # A download that has begun ends well, and nothing is lost should somebody's clock be wrong.
 GRACE = timedelta(hours=6)
 
@@ -47,10 +47,12 @@ async def expire(session: AsyncSession, actor: str) -> int:
     )
 
 
-async def removable(session: AsyncSession) -> Sequence[Removable]:
-    """Some artifacts that ended long enough ago for their files to go."""
+async def removable(session: AsyncSession, last: ArtifactId | None) -> Sequence[Removable]:
+    """Some artifacts that ended long enough ago for their files to go, from the one after `last` on."""
     over = select(Artifact).where(Artifact.removed_at.is_(None), Artifact.ended_at <= func.now() - GRACE)
-    artifacts = (await session.scalars(over.order_by(Artifact.ended_at).limit(AT_ONCE))).all()
+    if last:
+        over = over.where(Artifact.id > last)
+    artifacts = (await session.scalars(over.order_by(Artifact.id).limit(AT_ONCE))).all()
     ids = [artifact.id for artifact in artifacts]
     made = (await session.scalars(select(OutputFile).where(OutputFile.artifact.in_(ids)))).all()
     return [

@@ -1,7 +1,7 @@
 """What is asked for by the clock: making, changing, pausing and ending schedules, and reading them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -142,7 +142,9 @@ async def change_schedule(
     _describe(schedule, spec)
     await _flush(session, spec.name)
     if timing_of(schedule) != timing:
-        await pass_over(session, schedule, SkipReason.CHANGED, rules, now, by=timing)
+        # A slot that only waits out its jitter is over, too.
+        due = replace(timing, jitter=0)
+        await pass_over(session, schedule, SkipReason.CHANGED, rules, now, by=due)
         _begin(schedule, now)
         await session.flush()
     if _asked(schedule) != asked or "watermark" in spec.model_fields_set:

@@ -12,8 +12,6 @@ from app.ids import LaneKey, RunId
 LANES = "asana_exports_lanes"
 CREDENTIALS = "asana_exports_credentials"
 CHANGES = "asana_exports_changes"
-# Told by a trigger on the table of events.
-EVENTS = "asana_exports_events"
 
 ANSWER_SECONDS = 10.0
 QUIET_SECONDS = 30.0

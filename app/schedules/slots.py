@@ -21,8 +21,8 @@ GAPS_LOOKED_AT = 100
 
 @cache
 def zones() -> frozenset[str]:
-    """The names of all zones of the IANA database."""
-    return frozenset(available_timezones())
+    """The names of all zones of the IANA database; not what each machine has for its own."""
+    return frozenset(available_timezones() - {"localtime", "Factory"})
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from app.events.outgoing import enqueue
 from app.events.public import PUBLIC
 from app.ids import EndpointId, EventId
 from app.problems import Code, ProblemError
-from app.webhooks.endpoints import visible_endpoint
+from app.webhooks.endpoints import forget_failures, visible_endpoint
 from app.webhooks.models import DeliveryState, WebhookDelivery, WebhookEndpoint
 from app.webhooks.tries import TASK
 
@@ -78,6 +78,7 @@ async def replay_one(
     delivery.state, delivery.finished_at = DeliveryState.PENDING, None
     delivery.due_at, delivery.tries = func.now(), 0
     delivery.failing_since = delivery.failed_at = None
+    forget_failures(endpoint)
     await session.flush()
     await defer(session, TASK, endpoint=endpoint.id)
     await _audit(session, endpoint, cause, {"delivery": event})
@@ -96,12 +97,13 @@ async def replay_since(
         await session.execute(
             select(Event.id, Event.created_at)
             .where(
-                Event.id >= _first_id_at(since - CLOCKS_DIFFER_BY),
+                Event.id >= _first_id_at(since),
                 Event.created_at >= since,
                 Event.type.in_(endpoint.types or sorted(PUBLIC)),
             )
-            .order_by(Event.id)
+            .order_by(Event.created_at, Event.id)
             .limit(MOST_REPLAYED)
+            .with_for_update(read=True, key_share=True)
         )
     ).all()
     deliveries = await enqueue(session, [event for event, _ in happened], endpoint=endpoint.id)
@@ -122,6 +124,7 @@ async def send_test(
         data={"endpoint": endpoint.id, "client": endpoint.client},
     )
     await record_all(session, [event])
+    forget_failures(endpoint)
     delivery = WebhookDelivery(endpoint=endpoint.id, event=event["id"])
     session.add(delivery)
     await session.flush()
@@ -144,6 +147,7 @@ async def _audit(session: AsyncSession, endpoint: WebhookEndpoint, cause: Cause,
 
 
 def _first_id_at(moment: datetime) -> EventId:
-    """What the id of no event made since then is below (RFC 9562, section 5.7)."""
-    milliseconds = max(0, int(moment.timestamp() * 1000))
+    """What no event made since then has an id below (RFC 9562, section 5.7), as far as clocks may differ."""
+    since = moment.timestamp() - CLOCKS_DIFFER_BY.total_seconds()
+    milliseconds = max(0, int(since * 1000))
     return EventId(f"evt_{milliseconds:012x}")

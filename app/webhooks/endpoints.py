@@ -6,7 +6,7 @@ from typing import Annotated
 
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import Select, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.clients import client_by_id
@@ -17,11 +17,12 @@ from app.events.log import Cause, EventType, audit
 from app.events.public import PublicType
 from app.ids import EndpointId, new_endpoint_id
 from app.problems import Code, Fault, ProblemError
-from app.webhooks.models import DeliveryState, DisabledBecause, WebhookDelivery, WebhookEndpoint
+from app.webhooks.models import DisabledBecause, WebhookEndpoint
 from app.webhooks.signing import new_secret
 from app.webhooks.targets import TargetPolicy, TargetRefused
 
 MOST_ENDPOINTS = 20
+GIVEN_UP_AT_ONCE = 1000
 OLD_SECRET_LASTS = timedelta(hours=24)
 RETRY_AFTER = 60
 
@@ -69,6 +70,21 @@ class EndpointChanges(BaseModel):
     types: Types = Field(default_factory=tuple)
     workspaces: Workspaces = Field(default_factory=tuple)
     disabled: Disabled = Field(default_factory=bool)
+
+
+GIVE_UP_WAITING = text("""
+    UPDATE webhook_deliveries AS waiting SET state = 'failed', finished_at = clock_timestamp()
+    FROM (
+        SELECT due.endpoint, due.event
+        FROM webhook_endpoints AS receiver
+        CROSS JOIN LATERAL (
+            SELECT endpoint, event FROM webhook_deliveries
+            WHERE endpoint = receiver.id AND state = 'pending'
+            ORDER BY tries DESC, event LIMIT :most FOR UPDATE SKIP LOCKED) AS due
+        WHERE receiver.disabled_at IS NOT NULL
+        LIMIT :most) AS over
+    WHERE (waiting.endpoint, waiting.event) = (over.endpoint, over.event)
+""")
 
 
 async def create_endpoint(
@@ -120,6 +136,8 @@ async def change_endpoint(
     owner = client if client.id == endpoint.client else await client_by_id(session, endpoint.client)
     _check(owner, policy, changes)
     given = changes.model_dump(mode="json", exclude_unset=True)
+    if "url" in given:
+        forget_failures(endpoint)
     for name in given.keys() - {"disabled"}:
         value = given[name]
         setattr(endpoint, name, [*dict.fromkeys(value)] if isinstance(value, list) else value)
@@ -183,11 +201,16 @@ async def disable(session: AsyncSession, endpoint: WebhookEndpoint, because: Dis
     """
     endpoint.disabled_at, endpoint.disabled_because = func.clock_timestamp(), because
     await session.flush()
-    await session.execute(
-        update(WebhookDelivery)
-        .where(WebhookDelivery.endpoint == endpoint.id, WebhookDelivery.state == DeliveryState.PENDING)
-        .values(state=DeliveryState.FAILED, finished_at=func.clock_timestamp())
-    )
+    await give_up_waiting(session)
+
+
+async def give_up_waiting(session: AsyncSession) -> int:
+    """Give up some of what waits for endpoints that are disabled, the most often tried first; how many.
+
+    Not all at once: a receiver that was away for long may have let hundreds of thousands wait.
+    """
+    given_up = await session.execute(GIVE_UP_WAITING, {"most": GIVEN_UP_AT_ONCE})
+    return given_up.rowcount  # type: ignore[attr-defined,no-any-return]
 
 
 def forget_failures(endpoint: WebhookEndpoint) -> None:
@@ -201,7 +224,7 @@ def _check(owner: Client, policy: TargetPolicy, spec: EndpointSpec | EndpointCha
     if "url" in spec.model_fields_set:
         try:
             policy.check_url(httpx.URL(spec.url))
-        except (TargetRefused, httpx.InvalidURL) as error:
+        except (TargetRefused, httpx.InvalidURL, UnicodeError) as error:
             faults.append(Fault("/url", str(error)))
     if not owner.sees_all_workspaces:
         faults += [

@@ -3,7 +3,7 @@
 import base64
 import secrets
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from pydantic import SecretStr
 from standardwebhooks import Webhook
@@ -18,7 +18,7 @@ def new_secret() -> SecretStr:
 
 def signed_headers(keys: Sequence[SecretStr], event: str, at: datetime, body: str) -> dict[str, str]:
     """Which event it is, when it is sent, and a signature by each of the secrets that are good now."""
-    signatures = (Webhook(key.get_secret_value()).sign(event, at, body) for key in keys)
+    signatures = (Webhook(key.get_secret_value()).sign(event, at.astimezone(UTC), body) for key in keys)
     return {
         "webhook-id": event,
         "webhook-timestamp": str(int(at.timestamp())),

@@ -25,12 +25,14 @@ NEVER = tuple(
         ip_network,
         (
             "0.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "255.255.255.255/32", "100.100.100.200/32",
-            "::/128", "fe80::/10", "ff00::/8", "fd00:ec2::254/128",
+            "168.63.129.16/32", "192.0.0.0/24", "::/128", "fe80::/10", "fec0::/10", "ff00::/8",
+            "fd00:ec2::254/128", "fd20:ce::254/128", "64:ff9b:1::/48",
         ),
     )
 )  # fmt: skip
 PORTS = {None, *range(1, 65536)}
-NAT64 = ip_network("64:ff9b::/96")
+# An IPv4 address in the last four bytes: translated (RFC 6052, RFC 2765), or IPv4-compatible (RFC 4291).
+WRAPPED = tuple(map(ip_network, ("64:ff9b::/96", "::ffff:0:0:0/96", "::/96")))
 
 
 class TargetRefused(Exception):
@@ -82,9 +84,14 @@ def meant(address: Address) -> Address:
     """An IPv4 address where IPv6 only wraps one: mapped, or for one of the ways to translate it."""
     if isinstance(address, IPv4Address):
         return address
-    if address in NAT64:
+    if any(address in network for network in WRAPPED) and int(address) > 1:
         return IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1] or address
+
+
+def _ascii(url: httpx.URL) -> str:
+    """The host as the DNS has it (RFC 5890): names that are decoded again may become another one."""
+    return url.raw_host.decode("ascii")
 
 
 def _literal(host: str) -> Address | None:
@@ -116,7 +123,7 @@ class CheckedTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self._policy.check_url(request.url)
-        host = request.url.host
+        host = _ascii(request.url)
         try:
             addresses = await self._resolve(host, request.url.port or 0)
         except (OSError, UnicodeError) as error:
@@ -136,7 +143,7 @@ class CheckedTransport(httpx.AsyncBaseTransport):
             request.url.copy_with(host=str(address)),
             headers=request.headers,
             stream=request.stream,
-            extensions={**request.extensions, "sni_hostname": request.url.host},
+            extensions={**request.extensions, "sni_hostname": _ascii(request.url)},
         )
         return await self._http.handle_async_request(there)
 

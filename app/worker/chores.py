@@ -5,7 +5,7 @@ when it was killed is begun again, so each has to be safe to be done twice, also
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -20,6 +20,7 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from app.artifacts.store import StoreFailed
+from app.clock import Clock
 from app.database.chores import tally
 from app.database.connection import Connection
 from app.webhooks.tries import TASK as DELIVER_WEBHOOKS
@@ -34,7 +35,9 @@ from app.worker.sweep import sweep
 from app.worker.transactions import UNAVAILABLE, first_line
 from app.worker.webhooks import deliver_overdue, deliver_webhooks, forget_deliveries
 
-AT_ONCE = 20
+CHORES_AT_ONCE = 10
+# More than one client can have under way by all its endpoints.
+TASKS_AT_ONCE = 100
 CONNECTIONS = 4
 # What is under way when a worker is told to stop may end within these.
 GRACE_SECONDS = 3.0
@@ -42,6 +45,10 @@ BEAT_SECONDS = 5.0
 # Silent for as long, a worker is taken for dead, and what it was at is begun again.
 DEAD_SECONDS = 30.0
 LONGEST_PAUSE_SECONDS = 600.0
+# At once by whatever clock.
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+# procrastinate goes by the clock on the wall, and would wait until it is again as late as it was.
+CLOCK_LOOK_SECONDS, CLOCK_STEP = 10.0, timedelta(seconds=5)
 
 log = structlog.get_logger()
 
@@ -99,20 +106,49 @@ async def do_chores(
         try:
             async with App(connector=connector).open_async() as app:
                 _declare(app, ctx, chores, tasks, await _skew(connector))
-                await app.run_worker_async(
-                    name=ctx.lease.worker,
-                    queues=list(app.tasks),
-                    concurrency=AT_ONCE,
-                    fetch_job_polling_interval=ctx.settings.idle_poll_seconds,
-                    shutdown_graceful_timeout=GRACE_SECONDS,
-                    delete_jobs=DeleteJobCondition.ALWAYS.value,
-                    install_signal_handlers=False,
-                    update_heartbeat_interval=BEAT_SECONDS,
-                    stalled_worker_timeout=DEAD_SECONDS,
+                names = [task.name for task in tasks]
+                await _until_one_ends(
+                    _work(app, ctx, [name for name in app.tasks if name not in names], CHORES_AT_ONCE),
+                    *([_work(app, ctx, names, TASKS_AT_ONCE)] if names else []),
+                    _until_the_clock_is_set(ctx.clock),
                 )
         except (ConnectorException, PoolTimeout, *UNAVAILABLE) as error:
             log.warning("chores.interrupted", error=first_line(error))
         await ctx.clock.sleep(ctx.backoff(0))
+
+
+async def _work(app: App, ctx: Context, queues: list[str], at_once: int) -> None:
+    await app.run_worker_async(
+        name=ctx.lease.worker,
+        queues=queues,
+        concurrency=at_once,
+        fetch_job_polling_interval=ctx.settings.idle_poll_seconds,
+        shutdown_graceful_timeout=GRACE_SECONDS,
+        delete_jobs=DeleteJobCondition.ALWAYS.value,
+        install_signal_handlers=False,
+        update_heartbeat_interval=BEAT_SECONDS,
+        stalled_worker_timeout=DEAD_SECONDS,
+    )
+
+
+async def _until_the_clock_is_set(clock: Clock) -> None:
+    began = clock.now() - timedelta(seconds=clock.monotonic())
+    while abs(clock.now() - timedelta(seconds=clock.monotonic()) - began) < CLOCK_STEP:
+        await clock.sleep(CLOCK_LOOK_SECONDS)
+    log.warning("chores.clock_was_set")
+
+
+async def _until_one_ends(*work: Coroutine[Any, Any, None]) -> None:
+    """Then the others end as well; raises what it ended by."""
+    doing = {asyncio.create_task(each) for each in work}
+    try:
+        done, _ = await asyncio.wait(doing, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in doing:
+            task.cancel()
+        await asyncio.wait(doing)
+    for task in done:
+        task.result()
 
 
 def _connector(conninfo: str, patience: float) -> PsycopgConnector:
@@ -145,15 +181,22 @@ def _declare(app: App, ctx: Context, chores: Sequence[Chore], tasks: Sequence[Ta
     begin_again = Chore("begin_again", "* * * * * */30", partial(_begin_again, app))
     for chore in (begin_again, *chores):
         # One that waits already is enough.
-        declare = app.task(name=chore.name, queue=chore.name, queueing_lock=chore.name, priority=1)
-        app.periodic(cron=chore.cron)(declare(partial(_do, ctx, chore)))
+        declare = app.task(name=chore.name, queue=chore.name, queueing_lock=chore.name)
+        app.periodic(cron=chore.cron)(declare(partial(_do, ctx, chore, asyncio.Lock())))
     retry = _Again(Backoff(1.0, LONGEST_PAUSE_SECONDS, ctx.random), skew)
     for task in tasks:
         app.task(name=task.name, queue=task.name, retry=retry)(partial(task.work, ctx))
 
 
-async def _do(ctx: Context, chore: Chore, *, timestamp: int) -> None:
-    """`timestamp` is when it came around."""
+async def _do(ctx: Context, chore: Chore, under_way: asyncio.Lock, *, timestamp: int) -> None:
+    """`timestamp` is when it came around; a round that is still under way then is not joined by another."""
+    if under_way.locked():
+        return
+    async with under_way:
+        await _do_now(ctx, chore)
+
+
+async def _do_now(ctx: Context, chore: Chore) -> None:
     began, trouble = ctx.clock.monotonic(), None
     try:
         await chore.work(ctx)
@@ -172,7 +215,7 @@ async def _begin_again(app: App, _: Context) -> None:
     for job in await jobs.get_stalled_jobs(seconds_since_heartbeat=DEAD_SECONDS):
         log.warning("chores.begun_again", task=job.task_name, worker=job.worker_id)
         try:
-            await jobs.retry_job(job)
+            await jobs.retry_job(job, retry_at=LONG_AGO)
         except UniqueViolation:
             # The same waits already.
             await jobs.finish_job(job, Status.FAILED, delete_job=True)

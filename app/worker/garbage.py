@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.artifacts.duplicates import packed
 from app.artifacts.models import Artifact
-from app.artifacts.store import NotStored, StorageFull, Store
+from app.artifacts.store import NotStored, StorageFull, Store, StoreFailed
 from app.artifacts.verify import Corrupt, TooLarge
 from app.database.session import elected
 from app.exports.garbage import AT_ONCE, Kept, kept_after, note_missing, note_whole, strays
@@ -30,8 +30,9 @@ log = structlog.get_logger()
 async def collect_garbage(ctx: Context, stray_after: timedelta = STRAY_AFTER) -> None:
     """Go through the store and through the tables, a page at a time, and mend what does not agree."""
     if await ctx.write(_is_ours):
-        await _remove_strays(ctx, stray_after)
+        # First, for what is missing may be there by another name.
         await _find_missing(ctx)
+        await _remove_strays(ctx, stray_after)
 
 
 async def _is_ours(session: AsyncSession) -> bool:
@@ -44,8 +45,12 @@ async def _remove_strays(ctx: Context, stray_after: timedelta) -> None:
     removed = 0
     async for page in _pages(ctx, before):
         for key in await ctx.write(strays, page):
-            await ctx.store.delete(key)
-            removed += 1
+            try:
+                await ctx.store.delete(key)
+            except StoreFailed as error:
+                log.warning("garbage.not_removed", key=key, error=str(error))
+            else:
+                removed += 1
     if removed:
         log.warning("garbage.strays_removed", files=removed)
 
@@ -70,16 +75,28 @@ async def _find_missing(ctx: Context) -> None:
         found = await asyncio.gather(*(_missing_of(ctx, kept, looks) for kept in page))
         for kept, missing in zip(page, found, strict=True):
             if missing:
-                await _mend(ctx, kept, missing)
-            elif kept.artifact.missing_since:
+                await _mended(ctx, kept, missing)
+            elif missing is not None and kept.artifact.missing_since:
                 await ctx.write(note_whole, kept.artifact.id, kept.artifact.key, ctx.lease.worker)
         last = page[-1].artifact.id
 
 
-async def _missing_of(ctx: Context, kept: Kept, looks: asyncio.Semaphore) -> list[str]:
-    """Which of its files are not there, or not whole."""
+async def _mended(ctx: Context, kept: Kept, missing: list[str]) -> None:
+    """What is in the way of one must not be in the way of all: it is looked at again in the next round."""
+    try:
+        await _mend(ctx, kept, missing)
+    except StoreFailed as error:
+        log.warning("garbage.not_mended", artifact=kept.artifact.id, error=str(error))
+
+
+async def _missing_of(ctx: Context, kept: Kept, looks: asyncio.Semaphore) -> list[str] | None:
+    """Which of its files are not there, or not whole; None where the store does not tell."""
     async with looks:
-        return [key for key, size in kept.files.items() if not await _is_there(ctx.store, key, size)]
+        try:
+            return [key for key, size in kept.files.items() if not await _is_there(ctx.store, key, size)]
+        except StoreFailed as error:
+            log.warning("garbage.not_looked_at", artifact=kept.artifact.id, error=str(error))
+            return None
 
 
 async def _is_there(store: Store, key: str, size: int | None) -> bool:

@@ -2,7 +2,8 @@
 
 import structlog
 
-from app.exports.retention import AT_ONCE, expire, removable, removed, tell_expiring
+from app.artifacts.store import StoreFailed
+from app.exports.retention import AT_ONCE, Removable, expire, removable, removed, tell_expiring
 from app.worker.context import Context
 
 log = structlog.get_logger()
@@ -18,10 +19,23 @@ async def keep_retention(ctx: Context) -> None:
         pass
     while await ctx.write(expire, worker) == AT_ONCE:
         pass
-    while some := await ctx.write(removable):
+    last, left = None, 0
+    while some := await ctx.write(removable, last):
         for each in some:
-            for key in each.keys:
-                await ctx.store.delete(key)
-            # Until this is committed the next round deletes them again, which does no harm.
-            await ctx.write(removed, each.artifact)
-            log.info("artifact.removed", artifact=each.artifact, files=len(each.keys))
+            try:
+                await _remove(ctx, each)
+            except StoreFailed as error:
+                # What the store does not let go must not keep the rest.
+                log.warning("artifact.not_removed", artifact=each.artifact, error=str(error))
+                left += 1
+        last = some[-1].artifact
+    if left:
+        raise StoreFailed(f"the files of {left} artifacts could not be removed")
+
+
+async def _remove(ctx: Context, ended: Removable) -> None:
+    for key in ended.keys:
+        await ctx.store.delete(key)
+    # Until this is committed the next round deletes them again, which does no harm.
+    await ctx.write(removed, ended.artifact)
+    log.info("artifact.removed", artifact=ended.artifact, files=len(ended.keys))

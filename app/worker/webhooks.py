@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.jobs import defer
 from app.ids import EndpointId
+from app.webhooks.endpoints import give_up_waiting
 from app.webhooks.models import DeliveryState, WebhookDelivery
 from app.webhooks.sending import Attempt, send
 from app.webhooks.signing import signed_headers
@@ -75,7 +76,10 @@ def _log(held: HeldDelivery, attempt: Attempt) -> None:
 
 
 async def deliver_overdue(ctx: Context) -> None:
-    """Wake what a worker that died has left, or a lost job: what should have been sent a while ago."""
+    """Wake what a worker that died has left, or a lost job: what should have been sent a while ago. And give
+    up what waits for nobody."""
+    while await ctx.write(give_up_waiting):
+        pass
     if late := await ctx.write(wake_overdue, MARGIN_SECONDS):
         log.warning("webhooks.overdue", endpoints=len(late))
 

@@ -31,15 +31,6 @@ BEGIN
 END $$
 """
 
-# Whoever writes events, and in whatever way: who follows them hears of it at the commit.
-TELL_EVENTS = """
-CREATE FUNCTION tell_events() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    PERFORM pg_notify('asana_exports_events', '');
-    RETURN NULL;
-END $$
-"""
-
 
 def upgrade() -> None:
     op.create_table(
@@ -80,15 +71,9 @@ def upgrade() -> None:
         postgresql_where=sa.text("workspace IS NOT NULL"),
     )
     op.execute(MAY_ONLY_BE_PLACED)
-    op.execute(TELL_EVENTS)
-    op.execute(
-        "CREATE TRIGGER tell_events AFTER INSERT ON events FOR EACH STATEMENT EXECUTE FUNCTION tell_events()"
-    )
 
 
 def downgrade() -> None:
-    op.execute("DROP TRIGGER tell_events ON events")
-    op.execute("DROP FUNCTION tell_events")
     op.execute(NEVER_CHANGES)
     op.drop_index(
         "events_workspace_idx", table_name="events", postgresql_where=sa.text("workspace IS NOT NULL")

@@ -1,5 +1,6 @@
 """chores"""
 
+import re
 from importlib import resources
 
 import sqlalchemy as sa
@@ -52,6 +53,7 @@ STEPS = (
     "03.04.00_01_pre_add_retry_failed_job_procedure",
     "03.04.00_50_post_add_retry_failed_job_procedure",
 )
+ADDED_VALUE = re.compile(r"ALTER TYPE (\w+) ADD VALUE ('\w+')[^;]*;")
 REMOVE = """
     DO $$
     DECLARE command text;
@@ -71,9 +73,15 @@ REMOVE = """
 
 
 def upgrade() -> None:
-    steps = resources.files("procrastinate.sql") / "migrations"
-    for step in STEPS:
-        _run((steps / f"{step}.sql").read_text(encoding="utf-8"))
+    folder = resources.files("procrastinate.sql") / "migrations"
+    first, *later = [(folder / f"{step}.sql").read_text(encoding="utf-8") for step in STEPS]
+    # A value that is added to an enum may not be used in the same transaction before PostgreSQL 17: all are
+    # there from the beginning instead.
+    for step in later:
+        for name, value in ADDED_VALUE.findall(step):
+            first = first.replace(f"CREATE TYPE {name} AS ENUM (", f"CREATE TYPE {name} AS ENUM ({value},")
+    for step in (first, *(ADDED_VALUE.sub("", step) for step in later)):
+        _run(step)
     op.create_table(
         "chores",
         sa.Column("name", sa.Text(), nullable=False),

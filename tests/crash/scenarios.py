@@ -48,10 +48,10 @@ UNPAUSE_SOON = text("""
     UPDATE lanes SET paused_at = NULL, has_work = true, next_attempt_at = now() + interval '1 second'
 """)
 # As if the events so far were so old.
-TWO_DAYS_PASS = text("""
+TWO_WEEKS_PASS = text("""
     WITH gone AS (DELETE FROM events RETURNING *)
     INSERT INTO events (id, type, actor, data, created_at)
-    SELECT id, type, actor, data, created_at - interval '2 days' FROM gone
+    SELECT id, type, actor, data, created_at - interval '14 days' FROM gone
 """)
 
 
@@ -489,11 +489,11 @@ async def a_lost_file_that_asana_has_no_longer_is_put_back(world: World) -> None
     await world.artifact(export, lambda file: file.missing_since is None)
 
 
-@scenario(duties=0.2, EVENT_RETENTION_DAYS="1")
+@scenario(duties=0.2, EVENT_RETENTION_DAYS="7")
 async def events_are_forgotten(world: World) -> None:
     async with world.sessions.begin() as session:
-        await record(session, EventType.SECRETS_ROTATED, actor="two days ago")
-        await session.execute(TWO_DAYS_PASS)
+        await record(session, EventType.SECRETS_ROTATED, actor="two weeks ago")
+        await session.execute(TWO_WEEKS_PASS)
 
     async def forgotten() -> bool | None:
         async with world.sessions() as session:

@@ -1,5 +1,6 @@
 """Who is told of an event: whoever wants it and may see it, in the transaction in which it happens."""
 
+import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -17,9 +18,10 @@ from app.exports.cancel import cancel
 from app.exports.models import Export
 from app.ids import CredentialId, EndpointId, LaneKey
 from app.lanes.control import pause
-from app.webhooks.endpoints import disable
+from app.webhooks.endpoints import delete_endpoint, disable
 from app.webhooks.models import DisabledBecause, WebhookDelivery, WebhookEndpoint
 from tests.builders import Tenant, a_schedule, a_tenant, an_endpoint, an_export, another_workspace
+from tests.locks import until_it_waits
 
 Sessions = async_sessionmaker[AsyncSession]
 JOBS = text("SELECT args ->> 'endpoint' FROM procrastinate_jobs WHERE task_name = 'deliver_webhooks'")
@@ -80,7 +82,7 @@ async def test_of_an_export_its_owner_is_told_and_administrators(world: World) -
     assert await world.told() == {"admin", "owner"}
 
 
-async def test_who_has_lost_its_grant_or_its_scope_or_its_key_is_told_nothing(world: World) -> None:
+async def test_who_has_lost_its_scope_or_its_key_is_told_nothing(world: World) -> None:
     clients = [
         await world.client(name, "1001") for name in ("granted", "not_granted", "not_reading", "revoked")
     ]
@@ -97,7 +99,8 @@ async def test_who_has_lost_its_grant_or_its_scope_or_its_key_is_told_nothing(wo
         await revoke_client(session, clients[3].id, Cause("test"))
         for export in exports:
             await cancel(session, export.id, actor="test", request_id=None)
-    assert await world.told() == {"granted"}
+    # Its own exports are still its own.
+    assert await world.told() == {"granted", "not_granted"}
 
 
 async def test_of_a_lane_those_are_told_who_have_a_grant_for_its_workspace(world: World) -> None:
@@ -215,6 +218,17 @@ async def test_what_is_taken_back_is_told_nobody(world: World) -> None:
         await an_export(session, world.tenant)
         assert await session.scalar(select(func.count()).select_from(WebhookDelivery)) == 1
         await session.rollback()
+    assert await world.told() == set()
+
+
+async def test_an_endpoint_that_is_deleted_meanwhile_fails_no_event(world: World) -> None:
+    admin = world.tenant.client
+    await world.endpoint("admin", admin)
+    async with world.sessions.begin() as session:
+        await delete_endpoint(session, admin, world.endpoints["admin"], Cause("test"))
+        asking = asyncio.create_task(world.export(admin))
+        await until_it_waits(world.sessions, asking)
+    await asking
     assert await world.told() == set()
 
 

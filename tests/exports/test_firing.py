@@ -315,6 +315,16 @@ async def test_another_time_counts_from_now_on(sessions: Sessions, tenant: Tenan
     assert export.slot == NOON + 90 * MINUTE
 
 
+async def test_a_slot_that_waits_out_its_jitter_when_the_time_is_changed_is_told_of(
+    sessions: Sessions, tenant: Tenant
+) -> None:
+    schedule = await made(sessions, tenant, jitter=3000)
+    await changed(sessions, tenant, schedule, NOON + HOUR, cron="30 * * * *")
+    assert await skips(sessions, schedule) == [Skip(NOON + HOUR, NOON + 2 * HOUR, "changed")]
+    (export,) = await tick(sessions, NOON + 90 * MINUTE)
+    assert export.slot == NOON + 90 * MINUTE
+
+
 async def test_another_request_at_the_same_times_skips_nothing(sessions: Sessions, tenant: Tenant) -> None:
     schedule = await made(sessions, tenant)
     await changed(sessions, tenant, schedule, NOON + HOUR + MINUTE, export=TEAMS)

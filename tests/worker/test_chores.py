@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
@@ -138,8 +139,10 @@ async def test_a_task_says_when_it_is_to_be_done_again(
 
 
 async def test_what_a_dead_worker_was_at_is_begun_again(
-    ctx: Context, database: Database, sessions: Sessions
+    ctx: Context, database: Database, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Whatever the clock of the worker that does so says."""
+    monkeypatch.setattr("procrastinate.utils.utcnow", lambda: datetime.now(UTC) + timedelta(minutes=10))
     called = Called()
     await enqueue(sessions, number=1)
     async with sessions.begin() as session:

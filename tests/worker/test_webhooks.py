@@ -21,7 +21,7 @@ from app.events.log import Cause, Event, EventType, new_event, record, record_al
 from app.exports.attention import attention
 from app.ids import EndpointId, EventId
 from app.webhooks.deliveries import send_test
-from app.webhooks.endpoints import rotate_secret
+from app.webhooks.endpoints import disable, rotate_secret
 from app.webhooks.models import DeliveryState, DisabledBecause, WebhookDelivery, WebhookEndpoint
 from app.webhooks.places import Places
 from app.webhooks.sending import Attempt
@@ -118,6 +118,46 @@ def verified(request: Request, *secrets: SecretStr) -> dict[str, Any]:
         told = Webhook(secret.get_secret_value()).verify(request.body, request.headers)
     assert isinstance(told, dict)
     return told
+
+
+async def test_what_waits_for_a_disabled_endpoint_is_given_up_some_at_a_time(
+    receive: Receive, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.webhooks.endpoints.GIVEN_UP_AT_ONCE", 2)
+    async with receive(FINE) as receiving:
+        await receiving.happens(5)
+        async with sessions.begin() as session:
+            await disable(
+                session, await session.get_one(WebhookEndpoint, receiving.endpoint), DisabledBecause.GONE
+            )
+        assert sorted(await receiving.states()) == [DeliveryState.FAILED] * 2 + [DeliveryState.PENDING] * 3
+        await deliver_overdue(receiving.ctx)
+        assert await receiving.states() == [DeliveryState.FAILED] * 5
+        assert receiving.server.requests == []
+
+
+async def test_a_test_is_sent_at_once_though_the_receiver_was_failing(
+    receive: Receive, sessions: Sessions
+) -> None:
+    async with receive(FINE) as receiving:
+        async with sessions.begin() as session:
+            failing = {
+                "failing": 3,
+                "failing_since": func.now(),
+                "not_before": func.now() + timedelta(days=1),
+            }
+            await session.execute(update(WebhookEndpoint).values(**failing))
+        waiting = await receiving.happens()
+        await receiving.deliver()
+        assert receiving.server.requests == []
+        async with sessions.begin() as session:
+            client = receiving.tenant.client
+            sent = await send_test(session, client, receiving.endpoint, Cause("test"))
+        await receiving.deliver()
+        assert {request.headers["webhook-id"] for request in receiving.server.requests} == {
+            *waiting,
+            sent.delivery.event,
+        }
 
 
 async def test_what_is_sent_is_thin_and_verified(receive: Receive, sessions: Sessions) -> None:

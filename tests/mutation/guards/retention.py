@@ -140,15 +140,15 @@ GUARDS = (
         f"{ON_GARBAGE}::test_what_was_deleted_meanwhile_is_not_recorded[folder]",
         Edit(
             REFETCHES,
-            "Artifact.id == held.artifact, IS_KEPT))\n    refetch =",
-            "Artifact.id == held.artifact))\n    refetch =",
+            "Artifact.id == held.artifact, IS_KEPT))\n    if",
+            "Artifact.id == held.artifact))\n    if",
         ),
     ),
     Guard(
         "what has failed for good is not asked for by itself",
         "a file asked for in vain every hour, for ever",
         f"{ON_GARBAGE}::test_what_asana_has_no_longer_stays_missing_and_is_listed_with_the_cause[folder]",
-        Edit(GARBAGE, "return refetch is None or refetch.state is RefetchState.DONE", "return True"),
+        Edit(GARBAGE, "if refetch is None or refetch.state is RefetchState.DONE:", "if True:"),
     ),
     Guard(
         "a state follows another as it may",

@@ -12,12 +12,18 @@ GUARDS = (
     Guard(
         "events are told to those with a grant",
         "a client being told what happens in a workspace that it may no longer see",
-        f"{ON_OUTGOING}::test_who_has_lost_its_grant_or_its_scope_or_its_key_is_told_nothing",
+        f"{ON_OUTGOING}::test_of_a_lane_those_are_told_who_have_a_grant_for_its_workspace",
         Edit(
             OUTGOING,
             "SELECT FROM grants WHERE client = clients.id AND workspace IN ('*', told.workspace))",
             "SELECT)",
         ),
+    ),
+    Guard(
+        "an endpoint is locked before it is told of anything",
+        "exports refused, and jobs of Asana lost, because somebody deletes a webhook endpoint",
+        f"{ON_OUTGOING}::test_an_endpoint_that_is_deleted_meanwhile_fails_no_event",
+        Edit(OUTGOING, "        FOR KEY SHARE OF wanting\n", ""),
     ),
     Guard(
         "events of exports are told to their owner",
@@ -34,7 +40,7 @@ GUARDS = (
     Guard(
         "events are told to clients whose key is good",
         "somebody who was shut out being told what happens",
-        f"{ON_OUTGOING}::test_who_has_lost_its_grant_or_its_scope_or_its_key_is_told_nothing",
+        f"{ON_OUTGOING}::test_who_has_lost_its_scope_or_its_key_is_told_nothing",
         Edit(OUTGOING, " AND clients.revoked_at IS NULL\n", "\n"),
     ),
     Guard(
@@ -91,8 +97,8 @@ GUARDS = (
         f"{ON_WORK}::test_what_is_sent_is_thin_and_verified",
         Edit(
             "app/webhooks/signing.py",
-            "Webhook(key.get_secret_value()).sign(event, at, body)",
-            'Webhook(key.get_secret_value()).sign(event, at, "")',
+            "sign(event, at.astimezone(UTC), body)",
+            'sign(event, at.astimezone(UTC), "")',
         ),
     ),
     Guard(
@@ -127,7 +133,7 @@ GUARDS = (
         "certificates are checked by name",
         "no receiver whose certificate names a host being reached, or any being believed",
         f"{ON_TARGETS}::test_certificates_are_checked_by_name_though_the_address_is_connected_to",
-        Edit(TARGETS, '{**request.extensions, "sni_hostname": request.url.host}', "request.extensions"),
+        Edit(TARGETS, '{**request.extensions, "sni_hostname": _ascii(request.url)}', "request.extensions"),
     ),
     Guard(
         "no connection to a receiver is used twice",
