@@ -150,8 +150,11 @@ class OwnPostgres(EmbeddedPostgres):
         self.reload()
 
     def listeners(self) -> list[psutil.Process]:
-        """The backends of those who wait for notifications."""
-        rows = self.ask("SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN %'")
+        """The backends of those who wait for notifications of ours; chores have others."""
+        rows = self.ask(
+            "SELECT pid FROM pg_stat_activity "
+            "WHERE query LIKE 'LISTEN %' AND application_name <> 'asana-exports chores'"
+        )
         return [psutil.Process(pid) for (pid,) in rows]
 
     def reload(self) -> None:

@@ -72,7 +72,7 @@ def test_every_command_explains_itself() -> None:
 
 async def test_the_service_comes_up_with_a_key_and_goes_down_without_a_trace(shell: Shell) -> None:
     with shell.start("up", "--sandbox", "--sandbox-port", "0") as up:
-        docs = (await up.said("Docs:", within=30)).split()[-1]
+        docs = (await up.said("Docs:", within=120)).split()[-1]
         key = (await up.said("API key")).split()[-1]
         async with httpx.AsyncClient(base_url=docs.removesuffix("/docs"), trust_env=False) as http:
             await until_ready(http)
@@ -89,7 +89,7 @@ async def test_the_service_comes_up_with_a_key_and_goes_down_without_a_trace(she
             with pytest.raises(httpx.ConnectError):
                 await http.get("/healthz")
     with shell.start("up") as again:
-        await again.said("Docs:", within=30)
+        await again.said("Docs:", within=120)
         assert "first API key" not in again.output()
         again.signal(signal.SIGINT)
         assert await again.ended(30) == 0
@@ -97,7 +97,7 @@ async def test_the_service_comes_up_with_a_key_and_goes_down_without_a_trace(she
 
 async def test_the_parts_end_with_a_parent_that_was_killed(shell: Shell) -> None:
     with shell.start("up") as up:
-        docs = (await up.said("Docs:", within=30)).split()[-1]
+        docs = (await up.said("Docs:", within=120)).split()[-1]
         async with httpx.AsyncClient(base_url=docs.removesuffix("/docs"), trust_env=False) as http:
             await until_ready(http)
             up.kill()
@@ -114,7 +114,7 @@ async def test_the_parts_end_with_a_parent_that_was_killed(shell: Shell) -> None
 
 async def test_a_part_that_fails_takes_the_service_down_and_is_named(shell: Shell) -> None:
     with shell.start("up") as up:
-        await up.said("Docs:", within=30)
+        await up.said("Docs:", within=120)
         port = re.search(r":(\d+)/docs", up.output())
         assert port
         code, said = await shell.run("up", PORT=port[1])
@@ -161,7 +161,7 @@ async def test_a_key_of_nonsense_is_refused(shell: Shell) -> None:
 
 async def test_keys_that_do_not_fit_the_tokens_are_told_at_the_start(shell: Shell) -> None:
     with shell.start("up", "--sandbox", "--sandbox-port", "0") as up:
-        docs = (await up.said("Docs:", within=30)).split()[-1]
+        docs = (await up.said("Docs:", within=120)).split()[-1]
         key = (await up.said("API key")).split()[-1]
         async with httpx.AsyncClient(base_url=docs.removesuffix("/docs"), trust_env=False) as http:
             body = {"name": "service", "token": "sandbox-service-token"}

@@ -74,7 +74,7 @@ async def taken(blocks: list[str], folder: Path) -> str:
     steps = "\n".join(blocks)
     env = {"ASANA_EXPORTS_DATA_DIR": str(folder / "data"), "ASANA_EXPORTS_PORT": "0"}
     with Process(folder / "up.log", "up", "--sandbox", "--sandbox-port", "0", env=env) as up:
-        address = (await up.said("Docs:", within=30)).split()[-1].removesuffix("/docs")
+        address = (await up.said("Docs:", within=120)).split()[-1].removesuffix("/docs")
         key = (await up.said("API key")).split()[-1]
         steps = steps.replace("KEY=aex_...", f"KEY={key}").replace("http://127.0.0.1:8080", address)
         steps = steps.replace(".venv/bin/asana-exports", str(COMMAND))

@@ -48,6 +48,7 @@ UNPAUSE_SOON = text("""
     UPDATE lanes SET paused_at = NULL, has_work = true, next_attempt_at = now() + interval '1 second'
 """)
 # As if the events so far were so old.
+HOURS_SINCE_REFETCHES = text("UPDATE refetches SET finished_at = finished_at - interval '7 hours'")
 TWO_WEEKS_PASS = text("""
     WITH gone AS (DELETE FROM events RETURNING *)
     INSERT INTO events (id, type, actor, data, created_at)
@@ -463,6 +464,8 @@ async def a_file_is_lost_and_another_is_nobodys(world: World) -> None:
     world.fault(Call.FILE, FaultKind.STATUS, status=503)
     stored.unlink()
     await world.artifact(export, lambda file: file.missing_since is None and file.key not in str(stored))
+    async with world.sessions.begin() as session:
+        await session.execute(HOURS_SINCE_REFETCHES)
     await world.succeeds(export)
 
     async def gone() -> bool | None:

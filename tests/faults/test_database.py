@@ -103,8 +103,8 @@ async def until_listening(server: OwnPostgres, processes: int) -> None:
 
 
 async def test_killed_in_the_middle(service: Service, tool: Tool, own_postgres: OwnPostgres) -> None:
-    """It recovers from its write-ahead log, in which all is that was committed."""
-    worker = service.worker()
+    """It recovers from its write-ahead log, in which all is that was committed, before the lease is over."""
+    worker = service.worker(LEASE_SECONDS="30")
     await a_long_job(service, tool)
     await tool.ask("1001")
     enough = asyncio.Event()
@@ -257,6 +257,7 @@ async def test_no_room_for_what_is_written(service: Service, tool: Tool) -> None
 
 async def test_a_deadlock_with_a_worker(service: Service, tool: Tool) -> None:
     """Somebody locks a run before its lane; the worker has to give way."""
+    service.sandbox.patch(run_seconds=(86_400, 86_400))
     worker = service.worker()
     await tool.ask("1001")
     await worker.said("run.submitted")
