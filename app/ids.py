@@ -16,6 +16,9 @@ WorkerId = NewType("WorkerId", str)
 EndpointId = NewType("EndpointId", str)
 LaneKey = NewType("LaneKey", str)
 
+# Of whatever Asana names.
+GID = r"^[0-9]{1,20}$"
+
 
 def new_export_id() -> ExportId:
     return ExportId(f"exp_{uuid7().hex}")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Response
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
@@ -20,12 +21,6 @@ from app.database.chores import ChoreTally, Waiting, tallies, waiting_jobs
 router = APIRouter(tags=["health"])
 
 MetricsReader = Annotated[Client, Depends(Requires(Scope.METRICS_READ))]
-
-
-class MetricsResponse(Response):
-    """In the text format of Prometheus, or OpenMetrics where that is asked for."""
-
-    media_type = "text/plain"
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +60,7 @@ class Background(Collector):
         return runs, seconds, success, jobs, oldest
 
 
-@router.get("/metrics", response_class=MetricsResponse, responses=problems(*ON_CALL))
+@router.get("/metrics", response_class=PlainTextResponse, responses=problems(*ON_CALL))
 async def get_metrics(
     client: MetricsReader,
     services: ServicesOf,
@@ -74,11 +69,11 @@ async def get_metrics(
     """What goes on in the background, in the text format of Prometheus."""
     async with services.sessions() as session:
         background = Background(await tallies(session), await waiting_jobs(session))
-    registry = CollectorRegistry()
-    registry.register(background)
+    told = CollectorRegistry()
+    told.register(background)
     try:
         encode, media_type = choose_encoder(accept)
     except (TypeError, ValueError):
         # A version that is no number.
         encode, media_type = choose_encoder("")
-    return Response(encode(registry), media_type=media_type)
+    return Response(encode(told), media_type=media_type)

@@ -117,7 +117,7 @@ async def request_output(
         view = await ask_for_conversion(session, client, artifact_id, body.format, cause_of(client))
         made = ConversionOut.of(view)
     response.headers["Location"] = f"/v1/artifacts/{artifact_id}/outputs/{body.format}"
-    _pace(response, made)
+    look_again(response, pending=made.state is ConversionState.PENDING)
     return made
 
 
@@ -144,10 +144,11 @@ async def get_output(
     """
     async with services.sessions() as session:
         made = ConversionOut.of(await conversion_of(session, client, artifact_id, format))
-    _pace(response, made)
+    look_again(response, pending=made.state is ConversionState.PENDING)
     return made
 
 
-def _pace(response: Response, made: ConversionOut) -> None:
-    if made.state is ConversionState.PENDING:
+def look_again(response: Response, *, pending: bool) -> None:
+    """Say when to look again at what a worker is still to make."""
+    if pending:
         response.headers["Retry-After"] = str(RETRY_AFTER)

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from app.api.auth import Admin, ArtifactsReader, ExportsWriter, NoteQuery, ReasonBody, cause_of
 from app.api.ids import ArtifactIdPath
-from app.api.outputs import RETRY_AFTER
+from app.api.outputs import look_again
 from app.api.problems import ON_BODY, ON_CALL, ErrorOut, problems
 from app.api.services import ServicesOf
 from app.artifacts.models import Refetch, RefetchState
@@ -98,7 +98,7 @@ async def refetch_artifact(
         found = await request_refetch(session, client, artifact_id, cause_of(client, body.note))
         asked = RefetchOut.of(found)
     response.headers["Location"] = f"/v1/artifacts/{artifact_id}/refetch"
-    _pace(response, asked)
+    look_again(response, pending=asked.state is RefetchState.PENDING)
     return asked
 
 
@@ -109,10 +109,5 @@ async def get_refetch(
     """How far it is. While it is pending, `Retry-After` tells when to look again."""
     async with services.sessions() as session:
         found = RefetchOut.of(await refetch_of(session, client, artifact_id))
-    _pace(response, found)
+    look_again(response, pending=found.state is RefetchState.PENDING)
     return found
-
-
-def _pace(response: Response, refetch: RefetchOut) -> None:
-    if refetch.state is RefetchState.PENDING:
-        response.headers["Retry-After"] = str(RETRY_AFTER)

@@ -12,8 +12,7 @@ from app.access.models import Workspace
 from app.api.auth import Admin, ExportsReader, Note, NoteQuery, cause_of
 from app.api.problems import ON_BODY, ON_CALL, problems
 from app.api.services import ServicesOf
-from app.exports.requests import GID
-from app.ids import CredentialId
+from app.ids import GID, CredentialId
 from app.problems import Code
 
 router = APIRouter(prefix="/v1/workspaces", tags=["workspaces"])

@@ -106,20 +106,13 @@ class ConversionState(StrEnum):
     FAILED = "failed"
 
 
-class Conversion(Base):
-    """An artifact made into a format on request.
+class Errand:
+    """What a worker is asked to do with an artifact; `state` is `pending` until it is done or has failed.
 
     While pending, `worker` and `fence` are to it what holder and fence are to a lane; `failures` counts the
     workers that vanished while they had it, and the tries that crashed; `not_before` holds it back.
     """
 
-    __tablename__ = "conversions"
-
-    artifact: Mapped[ArtifactId] = mapped_column(
-        ForeignKey("artifacts.id", ondelete="CASCADE"), primary_key=True
-    )
-    format: Mapped[Format] = mapped_column(one_of(Format, "format"), primary_key=True)
-    state: Mapped[ConversionState] = mapped_column(one_of(ConversionState, "state"))
     worker: Mapped[WorkerId | None] = mapped_column(ForeignKey("workers.id", ondelete="SET NULL"))
     fence: Mapped[BigInt] = mapped_column(server_default=text("0"))
     failures: Mapped[int] = mapped_column(server_default=text("0"))
@@ -128,12 +121,29 @@ class Conversion(Base):
     requested_at: Mapped[datetime] = mapped_column(server_default=func.now())
     finished_at: Mapped[datetime | None]
 
-    __table_args__ = (
+
+def asked_of_workers(table: str) -> tuple[CheckConstraint | Index, ...]:
+    """How the database holds the errands of a table to that, and finds those that are to be run."""
+    return (
         CheckConstraint("(finished_at IS NOT NULL) = (state <> 'pending')", "finished"),
         CheckConstraint("(error IS NOT NULL) = (state = 'failed')", "failed"),
-        Index("conversions_pending_idx", "requested_at", postgresql_where=text("state = 'pending'")),
-        Index("conversions_worker_idx", "worker", postgresql_where=text("worker IS NOT NULL")),
+        Index(f"{table}_pending_idx", "requested_at", postgresql_where=text("state = 'pending'")),
+        Index(f"{table}_worker_idx", "worker", postgresql_where=text("worker IS NOT NULL")),
     )
+
+
+class Conversion(Errand, Base):
+    """An artifact made into a format on request."""
+
+    __tablename__ = "conversions"
+
+    artifact: Mapped[ArtifactId] = mapped_column(
+        ForeignKey("artifacts.id", ondelete="CASCADE"), primary_key=True
+    )
+    format: Mapped[Format] = mapped_column(one_of(Format, "format"), primary_key=True)
+    state: Mapped[ConversionState] = mapped_column(one_of(ConversionState, "state"))
+
+    __table_args__ = asked_of_workers("conversions")
 
 
 class OutputFile(Base):
@@ -175,11 +185,8 @@ class RefetchState(StrEnum):
     FAILED = "failed"
 
 
-class Refetch(Base):
-    """That the file of an artifact is to be fetched from Asana again, last.
-
-    `worker`, `fence`, `failures` and `not_before` are as for a conversion.
-    """
+class Refetch(Errand, Base):
+    """That the file of an artifact is to be fetched from Asana again, last."""
 
     __tablename__ = "refetches"
 
@@ -187,17 +194,5 @@ class Refetch(Base):
         ForeignKey("artifacts.id", ondelete="CASCADE"), primary_key=True
     )
     state: Mapped[RefetchState] = mapped_column(one_of(RefetchState, "state"))
-    worker: Mapped[WorkerId | None] = mapped_column(ForeignKey("workers.id", ondelete="SET NULL"))
-    fence: Mapped[BigInt] = mapped_column(server_default=text("0"))
-    failures: Mapped[int] = mapped_column(server_default=text("0"))
-    not_before: Mapped[datetime] = mapped_column(server_default=func.now())
-    error: Mapped[Json | None]
-    requested_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    finished_at: Mapped[datetime | None]
 
-    __table_args__ = (
-        CheckConstraint("(finished_at IS NOT NULL) = (state <> 'pending')", "finished"),
-        CheckConstraint("(error IS NOT NULL) = (state = 'failed')", "failed"),
-        Index("refetches_pending_idx", "requested_at", postgresql_where=text("state = 'pending'")),
-        Index("refetches_worker_idx", "worker", postgresql_where=text("worker IS NOT NULL")),
-    )
+    __table_args__ = asked_of_workers("refetches")

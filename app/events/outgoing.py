@@ -1,12 +1,17 @@
 """What leaves the service: of each public event, a delivery to every webhook endpoint that wants it."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from sqlalchemy import Text, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.database.jobs import defer
 from app.ids import EndpointId, EventId
+
+# The task that is a wake-up of an endpoint.
+DELIVER_WEBHOOKS = "deliver_webhooks"
 
 # One statement, so that an event costs one more round trip, whether or not anybody wants it. An administrator
 # is told of everything, others of what they may see: their own exports and schedules, what is made of those,
@@ -52,7 +57,7 @@ ENQUEUE = text("""
     SELECT (SELECT count(*) FROM entered) AS deliveries,
         procrastinate_defer_jobs_v1(array_agg(
             ROW(
-                'deliver_webhooks', 'deliver_webhooks', 0, NULL, NULL,
+                :task, :task, 0, NULL, NULL,
                 jsonb_build_object('endpoint', endpoint), NULL)
             ::procrastinate_job_to_defer_v1)) AS jobs
     FROM (SELECT DISTINCT endpoint FROM entered) AS woken
@@ -68,5 +73,11 @@ async def enqueue(
     What has been delivered or given up is begun anew, which only a replay comes to: that names the one
     endpoint it is for. Returns how many there are now on their way.
     """
-    row = (await session.execute(ENQUEUE, {"events": events, "endpoint": endpoint})).one_or_none()
+    values = {"events": events, "endpoint": endpoint, "task": DELIVER_WEBHOOKS}
+    row = (await session.execute(ENQUEUE, values)).one_or_none()
     return row.deliveries if row else 0
+
+
+async def wake(session: AsyncSession, endpoint: EndpointId, *, at: datetime | None = None) -> None:
+    """Have what is due to an endpoint sent once the caller's transaction is committed, or at a time."""
+    await defer(session, DELIVER_WEBHOOKS, at=at, endpoint=endpoint)

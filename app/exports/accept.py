@@ -20,6 +20,7 @@ from app.ids import ExportId, LaneKey, ScheduleId, new_export_id, new_run_id
 from app.lanes.enqueue import enter_lane, wake_lane
 from app.lanes.models import Lane
 from app.problems import Code, Fault, ProblemError
+from app.schedules.models import actor_of
 from app.settings import LaneScope, Settings
 
 
@@ -47,7 +48,7 @@ class Submission:
 
     def actor(self, client: Client) -> str:
         """Who asks, as the event log calls it."""
-        return f"schedule:{self.slot.schedule}" if self.slot else client.actor
+        return actor_of(self.slot.schedule) if self.slot else client.actor
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from app.access.models import Kind
+from app.ids import GID
 
-GID = r"^[0-9]{1,20}$"
 Gid = Annotated[
     str,
     StringConstraints(pattern=GID),

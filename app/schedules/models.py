@@ -43,6 +43,11 @@ class SkipReason(StrEnum):
     REQUEST_REFUSED = "request_refused"
 
 
+def actor_of(schedule: ScheduleId) -> str:
+    """What the event log calls a schedule."""
+    return f"schedule:{schedule}"
+
+
 class Schedule(Base):
     """What a client wants exported, and when. A removed one is kept: exports and events name it.
 
@@ -93,7 +98,7 @@ class Schedule(Base):
     @property
     def actor(self) -> str:
         """What the event log calls it."""
-        return f"schedule:{self.id}"
+        return actor_of(self.id)
 
 
 class Watermark(Base):

@@ -8,16 +8,13 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.models import Client
-from app.database.base import Json
-from app.database.jobs import defer
 from app.events.log import Cause, Event, EventType, audit, new_event, record_all
-from app.events.outgoing import enqueue
+from app.events.outgoing import enqueue, wake
 from app.events.public import PUBLIC
 from app.ids import EndpointId, EventId
 from app.problems import Code, ProblemError
 from app.webhooks.endpoints import forget_failures, visible_endpoint
 from app.webhooks.models import DeliveryState, WebhookDelivery, WebhookEndpoint
-from app.webhooks.tries import TASK
 
 MOST_REPLAYED = 10_000
 # An event's id begins with the time of a process, not of PostgreSQL.
@@ -80,8 +77,8 @@ async def replay_one(
     delivery.failing_since = delivery.failed_at = None
     forget_failures(endpoint)
     await session.flush()
-    await defer(session, TASK, endpoint=endpoint.id)
-    await _audit(session, endpoint, cause, {"delivery": event})
+    await wake(session, endpoint.id)
+    await audit(session, EventType.WEBHOOK_REPLAYED, cause, data=endpoint.facts | {"delivery": event})
     return Replayed(1)
 
 
@@ -107,7 +104,8 @@ async def replay_since(
         )
     ).all()
     deliveries = await enqueue(session, [event for event, _ in happened], endpoint=endpoint.id)
-    await _audit(session, endpoint, cause, {"since": since.isoformat(), "deliveries": deliveries})
+    replayed = {"since": since.isoformat(), "deliveries": deliveries}
+    await audit(session, EventType.WEBHOOK_REPLAYED, cause, data=endpoint.facts | replayed)
     more_since = happened[-1].created_at if len(happened) == MOST_REPLAYED else None
     return Replayed(deliveries, more_since)
 
@@ -121,7 +119,7 @@ async def send_test(
         EventType.WEBHOOK_TEST,
         actor=cause.actor,
         request_id=cause.request_id,
-        data={"endpoint": endpoint.id, "client": endpoint.client},
+        data=endpoint.facts,
     )
     await record_all(session, [event])
     forget_failures(endpoint)
@@ -129,7 +127,7 @@ async def send_test(
     session.add(delivery)
     await session.flush()
     await session.refresh(delivery)
-    await defer(session, TASK, endpoint=endpoint.id)
+    await wake(session, endpoint.id)
     return DeliveryView(delivery, EventType.WEBHOOK_TEST)
 
 
@@ -139,11 +137,6 @@ async def _enabled(session: AsyncSession, client: Client, endpoint_id: EndpointI
         detail = f"The endpoint is disabled, because: {endpoint.disabled_because}."
         raise ProblemError(Code.ENDPOINT_DISABLED, detail)
     return endpoint
-
-
-async def _audit(session: AsyncSession, endpoint: WebhookEndpoint, cause: Cause, data: Json) -> None:
-    facts = {"endpoint": endpoint.id, "client": endpoint.client, **data}
-    await audit(session, EventType.WEBHOOK_REPLAYED, cause, data=facts)
 
 
 def _first_id_at(moment: datetime) -> EventId:

@@ -15,7 +15,7 @@ from app.access.vault import Vault
 from app.database.base import Json
 from app.events.log import Cause, EventType, audit
 from app.events.public import PublicType
-from app.ids import EndpointId, new_endpoint_id
+from app.ids import GID, EndpointId, new_endpoint_id
 from app.problems import Code, Fault, ProblemError
 from app.webhooks.models import DisabledBecause, WebhookEndpoint
 from app.webhooks.signing import new_secret
@@ -41,7 +41,7 @@ Types = Annotated[
     tuple[PublicType, ...], Field(max_length=50, description="What to be told of; empty for everything.")
 ]
 Workspaces = Annotated[
-    tuple[Annotated[str, StringConstraints(pattern=r"^[0-9]{1,20}$")], ...],
+    tuple[Annotated[str, StringConstraints(pattern=GID)], ...],
     Field(max_length=1000, description="Gids of workspaces; empty for all that you may see."),
 ]
 Disabled = Annotated[bool, Field(strict=True, description="Whether nothing is to be sent.")]
@@ -249,4 +249,4 @@ async def _settled(session: AsyncSession, endpoint: WebhookEndpoint) -> None:
 async def _audit(
     session: AsyncSession, kind: EventType, endpoint: WebhookEndpoint, cause: Cause, data: Json
 ) -> None:
-    await audit(session, kind, cause, data={"endpoint": endpoint.id, "client": endpoint.client, **data})
+    await audit(session, kind, cause, data=endpoint.facts | data)

@@ -68,6 +68,11 @@ class WebhookEndpoint(Base):
         CheckConstraint("(previous_secret IS NULL) = (previous_until IS NULL)", "previous"),
     )
 
+    @property
+    def facts(self) -> Json:
+        """What every event about it says."""
+        return {"endpoint": self.id, "client": self.client}
+
 
 class WebhookDelivery(Base):
     """One event on its way to one endpoint.

@@ -15,9 +15,9 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.base import NO_KEY_UPDATE, Json
-from app.database.jobs import defer
 from app.events.body import EventBody
 from app.events.log import Event, EventType, record
+from app.events.outgoing import wake
 from app.ids import EndpointId, EventId
 from app.webhooks.endpoints import disable
 from app.webhooks.models import DeliveryState, DisabledBecause, WebhookDelivery, WebhookEndpoint
@@ -28,7 +28,6 @@ PAUSES: tuple[float, ...] = (5.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, 50_
 JITTER = 0.1
 MOST_TRIES = len(PAUSES) + 1
 MOST_ATTEMPTS_KEPT = 20
-TASK = "deliver_webhooks"
 
 # While it is tried it is not due: should the worker die, it is again after so many seconds.
 CLAIM = text("""
@@ -114,7 +113,7 @@ async def accepted(session: AsyncSession, held: HeldDelivery, attempt: Attempt) 
         .values(failing=0, failing_since=None, not_before=None)
     )
     if recovered.rowcount:  # type: ignore[attr-defined]
-        await defer(session, TASK, endpoint=held.endpoint)
+        await wake(session, held.endpoint)
     delivery = await _still_held(session, held)
     if delivery:
         delivery.state, delivery.finished_at = DeliveryState.DELIVERED, func.clock_timestamp()
@@ -152,7 +151,7 @@ async def wake_overdue(session: AsyncSession, seconds: float) -> Sequence[Endpoi
     """Wake what should have been sent so many seconds ago; in health there is none. Returns whose it is."""
     found = (await session.scalars(OVERDUE, {"seconds": seconds})).all()
     for endpoint in found:
-        await defer(session, TASK, endpoint=endpoint)
+        await wake(session, endpoint)
     return found
 
 
@@ -177,17 +176,17 @@ async def _try_again(
     asked_for: float,
 ) -> None:
     delivery.due_at = now + timedelta(seconds=max(pause, asked_for))
-    await defer(session, TASK, at=delivery.due_at, endpoint=endpoint.id)
+    await wake(session, endpoint.id, at=delivery.due_at)
     if asked_for:
         endpoint.not_before = now + timedelta(seconds=asked_for)
-        await defer(session, TASK, at=endpoint.not_before, endpoint=endpoint.id)
+        await wake(session, endpoint.id, at=endpoint.not_before)
 
 
 async def _give_up(
     session: AsyncSession, endpoint: WebhookEndpoint, because: DisabledBecause, actor: str
 ) -> None:
     await disable(session, endpoint, because)
-    facts: Json = {"endpoint": endpoint.id, "client": endpoint.client, "because": because}
+    facts = endpoint.facts | {"because": because}
     await record(session, EventType.WEBHOOK_DISABLED, actor=actor, data=facts)
 
 

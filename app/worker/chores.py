@@ -23,7 +23,7 @@ from app.artifacts.store import StoreFailed
 from app.clock import Clock
 from app.database.chores import tally
 from app.database.connection import Connection
-from app.webhooks.tries import TASK as DELIVER_WEBHOOKS
+from app.events.outgoing import DELIVER_WEBHOOKS
 from app.worker.backoff import Backoff
 from app.worker.context import Context
 from app.worker.deadlines import watch_deadlines
@@ -70,18 +70,11 @@ class Task:
     """What is enqueued with arguments, by procrastinate_defer_jobs_v1 in the transaction that wants it done.
 
     Its jobs are in a queue of its name, so that workers of a version that does not know it leave them alone.
-    One that fails is tried again for ever: `Later` says when, else after pauses that grow.
+    One that fails is tried again for ever, after pauses that grow.
     """
 
     name: str
     work: Callable[..., Awaitable[object]]
-
-
-class Later(Exception):
-    """Raised by a task that is to be done again, after so many seconds."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
 
 
 CHORES: tuple[Chore, ...] = (
@@ -229,11 +222,6 @@ class _Again(BaseRetryStrategy):
         self._skew = skew
 
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision:
-        match exception:
-            case Later(seconds=seconds):
-                pass
-            case asyncio.CancelledError():
-                seconds = 0.0
-            case _:
-                seconds = self._backoff(job.attempts)
+        was_stopped = isinstance(exception, asyncio.CancelledError)
+        seconds = 0.0 if was_stopped else self._backoff(job.attempts)
         return RetryDecision(retry_at=datetime.now(UTC) + self._skew + timedelta(seconds=seconds))

@@ -6,14 +6,13 @@ import structlog
 from sqlalchemy import delete, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.database.jobs import defer
+from app.events.outgoing import wake
 from app.ids import EndpointId
 from app.webhooks.endpoints import give_up_waiting
 from app.webhooks.models import DeliveryState, WebhookDelivery
 from app.webhooks.sending import Attempt, send
 from app.webhooks.signing import signed_headers
 from app.webhooks.tries import (
-    TASK,
     HeldDelivery,
     accepted,
     claim_delivery,
@@ -46,7 +45,7 @@ async def deliver_webhooks(ctx: Context, *, endpoint: EndpointId) -> None:
             elif not places.somebody_came(endpoint):
                 return
             if ctx.clock.monotonic() - began > TURN_SECONDS:
-                await ctx.write(defer, TASK, endpoint=endpoint)
+                await ctx.write(wake, endpoint)
                 return
     finally:
         places.leave(endpoint)

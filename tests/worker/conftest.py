@@ -15,7 +15,7 @@ from app.events.log import Event
 from app.exports.accept import Rules, Submission, accept
 from app.exports.models import Run
 from app.exports.requests import ExportRequest
-from app.exports.runs import free_slot, next_run
+from app.exports.runs import HeldArchive, free_slot, next_run
 from app.lanes.claim import HeldLane, claim_lanes
 from app.lanes.lease import register_worker
 from app.sandbox.control import SandboxControl
@@ -26,6 +26,7 @@ from app.worker.poll import Succeeded, poll
 from app.worker.process import worker_context
 from app.worker.submit import submit
 from tests.builders import Tenant, a_tenant
+from tests.stores import S3
 
 Sessions = async_sessionmaker[AsyncSession]
 
@@ -78,6 +79,15 @@ async def tenant(sessions: async_sessionmaker[AsyncSession], vault: Vault) -> Te
         return await a_tenant(session, vault)
 
 
+def placed(hasty: Settings, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """With its files in the folder or in the bucket that a fixture is asked for."""
+    if request.param == "folder":
+        return hasty
+    s3: S3 = request.getfixturevalue("s3")
+    s3.be_known(monkeypatch)
+    return hasty.model_copy(update={"store_url": s3.place()})
+
+
 async def begun(ctx: Context) -> tuple[HeldLane, Run]:
     """The one lane that has work is the worker's, and its head is about to be asked for."""
     await ctx.write(register_worker, ctx.lease.worker, "test", 600)
@@ -87,10 +97,8 @@ async def begun(ctx: Context) -> tuple[HeldLane, Run]:
     return lane, run
 
 
-async def archived_file(ctx: Context, sessions: Sessions, tenant: Tenant, request: ExportRequest) -> Artifact:
-    """What has come of an export that went the whole way."""
-    async with sessions.begin() as session:
-        await accept(session, tenant.client, Submission(request), Rules())
+async def ended_well(ctx: Context) -> HeldArchive:
+    """The job of the one run there is has ended well at Asana, and its file is to be fetched."""
     lane, run = await begun(ctx)
     started = await submit(ctx, lane, run)
     assert started is not None
@@ -99,11 +107,19 @@ async def archived_file(ctx: Context, sessions: Sessions, tenant: Tenant, reques
         free_slot, lane, run.id, data_from=None, data_to=None, warnings=[], archive_here=True
     )
     assert archive is not None
+    return archive
+
+
+async def archived_file(ctx: Context, sessions: Sessions, tenant: Tenant, request: ExportRequest) -> Artifact:
+    """What has come of an export that went the whole way."""
+    async with sessions.begin() as session:
+        await accept(session, tenant.client, Submission(request), Rules())
+    archive = await ended_well(ctx)
     archiving = Archiving(ctx)
     archiving.start(archive)
     await asyncio.wait(archiving.tasks)
     async with sessions() as session:
-        return (await session.scalars(select(Artifact).where(Artifact.run == run.id))).one()
+        return (await session.scalars(select(Artifact).where(Artifact.run == archive.run))).one()
 
 
 async def stored(ctx: Context) -> set[str]:

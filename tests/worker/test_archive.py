@@ -13,19 +13,17 @@ from sqlalchemy.orm import undefer
 
 from app.artifacts.models import Artifact
 from app.exports.models import Run, Status
-from app.exports.runs import HeldArchive, free_slot
+from app.exports.runs import HeldArchive
 from app.exports.states import change, locked_run
 from app.sandbox.control import SandboxControl
 from app.sandbox.faults import Call, FaultKind
 from app.worker.archive import Archiving
 from app.worker.context import Context
-from app.worker.poll import Succeeded, poll
-from app.worker.submit import submit
 from tests.builders import Tenant, an_export
 from tests.locks import until_somebody_waits
 from tests.processes import until
 from tests.stores import folder_of
-from tests.worker.conftest import begun
+from tests.worker.conftest import ended_well
 
 Sessions = async_sessionmaker[AsyncSession]
 
@@ -47,15 +45,7 @@ async def archive(ctx: Context, sessions: Sessions, tenant: Tenant) -> HeldArchi
     """Its job has ended well."""
     async with sessions.begin() as session:
         await an_export(session, tenant)
-    lane, run = await begun(ctx)
-    started = await submit(ctx, lane, run)
-    assert started is not None
-    assert isinstance(await poll(ctx, lane, started), Succeeded)
-    archive = await ctx.write(
-        free_slot, lane, run.id, data_from=None, data_to=None, warnings=[], archive_here=True
-    )
-    assert archive is not None
-    return archive
+    return await ended_well(ctx)
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.database.chores import ChoreTally, waiting_jobs
+from app.database.jobs import defer
 from app.database.session import Database
-from app.worker.chores import Chore, Later, Task, do_chores
+from app.worker.chores import Chore, Task, do_chores
 from app.worker.context import Context
 from tests.processes import until
 
@@ -121,21 +122,19 @@ async def test_a_task_that_fails_is_done_again(ctx: Context, database: Database,
     assert called.with_args == [{"number": 1}] * 2
 
 
-async def test_a_task_says_when_it_is_to_be_done_again(
+async def test_a_task_is_not_done_before_its_time(
     ctx: Context, database: Database, sessions: Sessions
 ) -> None:
-    called = Called(Later(3600))
-
-    async def put_off() -> float | None:
-        async with sessions() as session:
-            by = await session.scalar(PUT_OFF_BY)
-        return None if by is None else float(by)
-
+    called = Called()
+    async with sessions.begin() as session:
+        await defer(session, "told", at=datetime.now(UTC) + timedelta(hours=1), number=1)
     async with doing(ctx, database, tasks=[Task("told", called)]):
-        await enqueue(sessions, number=1)
-        assert 3500 < await until(put_off, 20, lambda: "the time of another try") <= 3601
+        await enqueue(sessions, number=2)
+        await called.times(1)
         async with sessions() as session:
+            assert 3500 < float(await session.scalar(PUT_OFF_BY) or 0) <= 3601
             assert await waiting_jobs(session) == []
+    assert called.with_args == [{"number": 2}]
 
 
 async def test_what_a_dead_worker_was_at_is_begun_again(

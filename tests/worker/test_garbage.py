@@ -30,8 +30,8 @@ from app.worker.garbage import GARBAGE_DUTY, collect_garbage
 from app.worker.refetch import refetch_all
 from tests.builders import Tenant
 from tests.history import check_history
-from tests.stores import S3, folder_of
-from tests.worker.conftest import Sessions, archived_file, events_of, stored
+from tests.stores import folder_of
+from tests.worker.conftest import Sessions, archived_file, events_of, placed, stored
 from tests.worker.test_retention import MANY, TWICE, many_more
 
 AT_ONCE, DAY = timedelta(), 86_400.0
@@ -39,11 +39,7 @@ AT_ONCE, DAY = timedelta(), 86_400.0
 
 @pytest.fixture(params=["folder", "bucket"])
 def hasty(hasty: Settings, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    if request.param == "folder":
-        return hasty
-    s3: S3 = request.getfixturevalue("s3")
-    s3.be_known(monkeypatch)
-    return hasty.model_copy(update={"store_url": s3.place()})
+    return placed(hasty, request, monkeypatch)
 
 
 @pytest.fixture

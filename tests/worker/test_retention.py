@@ -19,8 +19,7 @@ from app.worker.convert import convert_all
 from app.worker.retention import keep_retention
 from tests.builders import Tenant
 from tests.history import check_history
-from tests.stores import S3
-from tests.worker.conftest import Sessions, archived_file, events_of, stored
+from tests.worker.conftest import Sessions, archived_file, events_of, placed, stored
 
 HOURS, DAYS = timedelta(hours=1), timedelta(days=1)
 # Each task fits both filters, so that there are duplicates.
@@ -37,11 +36,7 @@ TWICE = ResourceRequest.model_validate(
 
 @pytest.fixture(params=["folder", "bucket"])
 def hasty(hasty: Settings, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    if request.param == "folder":
-        return hasty
-    s3: S3 = request.getfixturevalue("s3")
-    s3.be_known(monkeypatch)
-    return hasty.model_copy(update={"store_url": s3.place()})
+    return placed(hasty, request, monkeypatch)
 
 
 @pytest.fixture

@@ -233,8 +233,6 @@ GUARDS = (
         "what should have been sent is found",
         "deliveries that wait for ever for a worker that has died",
         f"{ON_WORK}::test_what_a_worker_that_died_had_in_hand_is_sent_again",
-        Edit(
-            TRIES, "    for endpoint in found:\n        await defer(session, TASK, endpoint=endpoint)\n", ""
-        ),
+        Edit(TRIES, "    for endpoint in found:\n        await wake(session, endpoint)\n", ""),
     ),
 )
