@@ -17,7 +17,7 @@ from app.database.session import Database, open_database
 from app.sandbox.control import SandboxControl
 from app.settings import Settings
 from tests.leaks import leaks
-from tests.postgres import a_folder, copied_database, migrated_template
+from tests.postgres import a_folder, copied_database, migrated_template, trust_the_kernel
 from tests.processes import Process
 from tests.stores import S3, s3_server
 
@@ -54,6 +54,7 @@ def postgres_url() -> Iterator[str]:
     with a_folder() as folder:
         server = EmbeddedPostgres(folder)
         server.start()
+        trust_the_kernel(server)
         yield server.url
         server.stop()
 

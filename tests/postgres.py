@@ -35,6 +35,13 @@ async def migrated_template(server_url: str) -> str:
     return name
 
 
+def trust_the_kernel(server: EmbeddedPostgres) -> None:
+    """Write without waiting for the disk: tests kill processes, never the machine, and each makes a database."""
+    with psycopg.connect(conninfo(server.url), autocommit=True) as admin:
+        admin.execute("ALTER SYSTEM SET fsync = off")
+        admin.execute("SELECT pg_reload_conf()")
+
+
 @contextmanager
 def copied_database(server_url: str, template: str) -> Iterator[str]:
     """The URL of a new database of the server."""
@@ -58,6 +65,7 @@ class OwnPostgres(EmbeddedPostgres):
     def start(self) -> None:
         self._let_go()
         super().start()
+        trust_the_kernel(self)
 
     def _let_go(self) -> None:
         """Of the file by which processes share a server: this one has no other users than the test."""
@@ -147,7 +155,7 @@ class OwnPostgres(EmbeddedPostgres):
             self.start()
         with self.admin() as admin:
             admin.execute("ALTER SYSTEM RESET ALL")
-        self.reload()
+        trust_the_kernel(self)
 
     def listeners(self) -> list[psutil.Process]:
         """The backends of those who wait for notifications of ours; chores have others."""

@@ -95,26 +95,30 @@ async def call(caller: httpx.AsyncClient, route: str) -> httpx.Response:
     return await caller.request(method, re.sub(r"{\w+}", "1", path))
 
 
-@pytest.mark.parametrize("route", GUARDED)
-async def test_nothing_is_done_without_a_key(api: Api, route: str) -> None:
+async def test_nothing_is_done_without_a_key(api: Api, subtests: pytest.Subtests) -> None:
     for headers in ({}, {"Authorization": "Bearer aex_1_2"}, {"Authorization": "Basic YTpi"}):
-        response = await call(await api.anybody(**headers), route)
-        assert (response.status_code, response.json()["code"]) == (401, "unauthenticated")
-        told = response.headers["WWW-Authenticate"]
-        assert told.startswith("Bearer ")
-        assert ('error="invalid_token"' in told) is bool(headers)
+        caller = await api.anybody(**headers)
+        for route in GUARDED:
+            with subtests.test(route, **headers):
+                response = await call(caller, route)
+                assert (response.status_code, response.json()["code"]) == (401, "unauthenticated")
+                told = response.headers["WWW-Authenticate"]
+                assert told.startswith("Bearer ")
+                assert ('error="invalid_token"' in told) is bool(headers)
 
 
-@pytest.mark.parametrize("route", GUARDED)
 @pytest.mark.parametrize("scope", list(Scope))
 async def test_a_route_opens_to_its_scope_and_to_administrators_alone(
-    api: Api, route: str, scope: Scope
+    api: Api, scope: Scope, subtests: pytest.Subtests
 ) -> None:
-    response = await call(await api.caller(scope), route)
-    if scope in {GUARDED[route], ADMIN}:
-        assert response.status_code not in {401, 403}
-    else:
-        assert (response.status_code, response.json()["code"]) == (403, "scope-missing")
+    caller = await api.caller(scope)
+    for route in GUARDED:
+        with subtests.test(route):
+            response = await call(caller, route)
+            if scope in {GUARDED[route], ADMIN}:
+                assert response.status_code not in {401, 403}
+            else:
+                assert (response.status_code, response.json()["code"]) == (403, "scope-missing")
 
 
 # What each route says that is about a workspace the client has no grant for, though all else is right.
