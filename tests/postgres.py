@@ -36,7 +36,7 @@ async def migrated_template(server_url: str) -> str:
 
 
 def trust_the_kernel(server: EmbeddedPostgres) -> None:
-    """Write without waiting for the disk: tests kill processes, never the machine, and each makes a database."""
+    """Do not wait for the disk: tests kill processes, never the machine, and each makes a database."""
     with psycopg.connect(conninfo(server.url), autocommit=True) as admin:
         admin.execute("ALTER SYSTEM SET fsync = off")
         admin.execute("SELECT pg_reload_conf()")

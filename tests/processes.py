@@ -14,6 +14,8 @@ from tests.leaks import leaks
 
 T = TypeVar("T")
 BIN = Path(sys.executable).parent
+# Limits say how long something takes at most on a quiet machine; this one may be anything but quiet.
+PATIENCE = 4
 COMMAND = BIN / "asana-exports"
 
 
@@ -55,7 +57,7 @@ class Process:
 
     async def ended(self, within: float = 10) -> int:
         """The exit code."""
-        return await asyncio.to_thread(self._child.wait, within)
+        return await asyncio.to_thread(self._child.wait, PATIENCE * within)
 
     async def said(self, words: str, within: float = 20) -> str:
         """The first line of the output that holds the words."""
@@ -97,7 +99,7 @@ async def said(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    async with asyncio.timeout(within):
+    async with asyncio.timeout(PATIENCE * within):
         output, _ = await process.communicate()
     return process.returncode, output.decode()
 
@@ -105,10 +107,10 @@ async def said(
 async def until(look: Callable[[], Awaitable[T | None]], within: float, wanted: Callable[[], str]) -> T:
     """What `look` finds, as soon as it finds something."""
     try:
-        async with asyncio.timeout(within):
+        async with asyncio.timeout(PATIENCE * within):
             # The processes looked at are real, and so is the time they take.
             while (found := await look()) is None:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
             return found
     except TimeoutError:
-        raise AssertionError(f"waited {within} s in vain for {wanted()}") from None
+        raise AssertionError(f"waited {PATIENCE * within} s in vain for {wanted()}") from None

@@ -54,6 +54,8 @@ class Feed:
         self._from: int | None = None
         self._to = 0
         self.followers = 0
+        # Who has begun to follow in an earlier one has to begin anew.
+        self.era = 0
         self.closed = False
 
     @property
@@ -105,8 +107,10 @@ class Feed:
             try:
                 more = await self._read() if self.followers else self._forget()
             except ProblemError:
-                # So long was the database away, or it was put back.
+                # So long was the database away, or it was put back: what is known of it is true no more.
                 self._forget()
+                self.era += 1
+                self._wake()
             except UNAVAILABLE as error:
                 log.warning("feed.read_failed", error=f"{type(error).__name__}: {error}".splitlines()[0])
             if not more:

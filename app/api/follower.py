@@ -69,8 +69,9 @@ class Follower:
         yield format_sse_event(retry=RECONNECT_AFTER, id=None if known is None else str(known))
         page: FeedPage | None = first
         sent_at = self._clock.monotonic()
+        era = self._feed.era
         with self._feed.followed():
-            while page and not self._feed.closed:
+            while page and not self._feed.closed and self._feed.era == era:
                 is_quiet = self._clock.monotonic() - sent_at >= QUIET_SECONDS
                 if page.items:
                     yield b"".join(map(as_sent, page.items))

@@ -20,7 +20,7 @@ from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store
 from starlette.concurrency import iterate_in_threadpool
 
 if TYPE_CHECKING:
-    from obstore import GetOptions, GetResult
+    from obstore import GetOptions, GetResult, ObjectMeta
     from obstore.store import ClientConfig, RetryConfig
 
 T = TypeVar("T")
@@ -71,6 +71,10 @@ class Entry:
     key: str
     bytes: int
     modified_at: datetime
+
+    @classmethod
+    def of(cls, found: "ObjectMeta") -> "Entry":
+        return cls(found["path"], found["size"], found["last_modified"])
 
 
 class Store:
@@ -132,10 +136,18 @@ class Store:
                 await obstore.delete_async(self.objects, _checked(key))
 
     async def files(self) -> AsyncIterator[Entry]:
-        """Every file there is, in no order. Raises `StoreFailed`."""
-        async for page in _each(obstore.list(self.objects, chunk_size=1000)):
-            for found in page:
-                yield Entry(found["path"], found["size"], found["last_modified"])
+        """Every file that a key can name, in no order. Raises `StoreFailed`.
+
+        The root may have folders that are none of ours and not to be read: that of a disk has `lost+found`.
+        """
+        async with _asked():
+            top = await obstore.list_with_delimiter_async(self.objects)
+        for found in top["objects"]:
+            yield Entry.of(found)
+        for folder in filter(KEY.fullmatch, top["common_prefixes"]):
+            async for page in _each(obstore.list(self.objects, f"{folder}/", chunk_size=1000)):
+                for found in page:
+                    yield Entry.of(found)
 
     async def signed_url(self, key: str, seconds: float) -> str | None:
         """An address at which the file can be had for so long without a key; None where there is no such

@@ -57,12 +57,15 @@ log = structlog.get_logger()
 class Chore:
     """What comes around; `cron` is in UTC and may have a sixth field, of seconds.
 
-    One that fails is logged and counted, and comes around again.
+    One that fails is logged and counted, and comes around again. A long one may take longer than until it
+    does: then it waits for the round that is under way, also with another worker. Of others a round that has
+    died with its worker must not hold up the next.
     """
 
     name: str
     cron: str
     work: Callable[[Context], Awaitable[object]]
+    is_long: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ CHORES: tuple[Chore, ...] = (
     Chore("watch_deadlines", "* * * * * */15", watch_deadlines),
     Chore("sweep", "* * * * *", sweep),
     Chore("keep_retention", "* * * * *", keep_retention),
-    Chore("collect_garbage", "7 * * * *", collect_garbage),
+    Chore("collect_garbage", "7 * * * *", collect_garbage, is_long=True),
     Chore("forget_events", "37 * * * *", forget_events),
     Chore("deliver_overdue", "* * * * *", deliver_overdue),
     Chore("forget_deliveries", "23 * * * *", forget_deliveries),
@@ -174,7 +177,12 @@ def _declare(app: App, ctx: Context, chores: Sequence[Chore], tasks: Sequence[Ta
     begin_again = Chore("begin_again", "* * * * * */30", partial(_begin_again, app))
     for chore in (begin_again, *chores):
         # One that waits already is enough.
-        declare = app.task(name=chore.name, queue=chore.name, queueing_lock=chore.name)
+        declare = app.task(
+            name=chore.name,
+            queue=chore.name,
+            queueing_lock=chore.name,
+            lock=chore.name if chore.is_long else None,
+        )
         app.periodic(cron=chore.cron)(declare(partial(_do, ctx, chore, asyncio.Lock())))
     retry = _Again(Backoff(1.0, LONGEST_PAUSE_SECONDS, ctx.random), skew)
     for task in tasks:

@@ -5,21 +5,17 @@ from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.artifacts.duplicates import packed
 from app.artifacts.models import Artifact
 from app.artifacts.store import NotStored, StorageFull, Store, StoreFailed
 from app.artifacts.verify import Corrupt, TooLarge
-from app.database.session import elected
 from app.exports.garbage import AT_ONCE, Kept, kept_after, note_missing, note_whole, strays
 from app.exports.latency import database_now
 from app.exports.models import Run
 from app.worker.context import Context
 from app.worker.fetching import verifier_for
 
-# Any number that only we use.
-GARBAGE_DUTY = 0x61657867
 # Between publishing a file and recording it lie moments; this is for clocks that are off as well.
 STRAY_AFTER = timedelta(days=1)
 LOOKS_AT_ONCE = 20
@@ -29,15 +25,9 @@ log = structlog.get_logger()
 
 async def collect_garbage(ctx: Context, stray_after: timedelta = STRAY_AFTER) -> None:
     """Go through the store and through the tables, a page at a time, and mend what does not agree."""
-    if await ctx.write(_is_ours):
-        # First, for what is missing may be there by another name.
-        await _find_missing(ctx)
-        await _remove_strays(ctx, stray_after)
-
-
-async def _is_ours(session: AsyncSession) -> bool:
-    """Not when another worker begins just now."""
-    return await elected(session, GARBAGE_DUTY)
+    # First, for what is missing may be there by another name.
+    await _find_missing(ctx)
+    await _remove_strays(ctx, stray_after)
 
 
 async def _remove_strays(ctx: Context, stray_after: timedelta) -> None:

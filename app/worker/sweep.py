@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.models import Credential
 from app.database.session import elected
+from app.events.placing import place_events
 from app.exports.models import Run, Status
 from app.exports.states import change, locked_run
 from app.ids import RunId
@@ -51,11 +52,15 @@ log = structlog.get_logger()
 async def sweep(ctx: Context) -> int:
     """Mend lanes that have work but no flag, and throw away what is over; returns how many were mended.
 
+    Events are placed, so that whoever begins to read after months without readers is answered at once.
+
     In health that is none: each one mended is logged as an error, for it points to a fault elsewhere.
     """
     mended = await ctx.write(_tidy_up, ctx.settings.idempotency_days)
     if mended is None:
         return 0
+    while await ctx.write(place_events):
+        pass
     for run in await ctx.write(_beyond_repair, ctx.settings.credential_repair_seconds):
         await ctx.write(_give_up, run, ctx.lease.worker)
     if left := await ctx.store.sweep(PARTIAL_FILES_SECONDS):

@@ -19,7 +19,7 @@ from app.clock import SystemClock
 from app.events.log import Cause, EventType, new_event, record, record_all
 from app.exports.models import Export, Status
 from app.ids import LaneKey
-from app.lanes.control import pause
+from app.lanes.control import pause, resume
 from app.lanes.enqueue import enter_lane
 from tests.api.conftest import NIGHTLY, Api, other_tasks, served
 from tests.api.test_exports import brought_to
@@ -237,6 +237,42 @@ async def test_what_becomes_of_a_file_is_told_to_those_who_have_it(api: Api) -> 
     assert types_of(await page_of(stranger, type="artifact.converted")) == []
 
 
+async def test_who_follows_is_told_no_more_than_who_reads_pages(api: Api) -> None:
+    owner, export = await events_everywhere(api)
+    await brought_to(api, export, Status.RUNNING, Status.ARCHIVING, Status.SUCCEEDED)
+    stranger, kinds = await api.caller(READ), ["artifact.converted", "lane.resumed"]
+    async with (
+        streamed(owner, after="latest", type=kinds) as (own, _),
+        streamed(stranger, after="latest", type=kinds) as (other, _),
+    ):
+        async with api.sessions.begin() as session:
+            run = (await session.get_one(Export, export)).run
+            data = {"artifact": "art_1", "format": "csv"}
+            await record(session, EventType.ARTIFACT_CONVERTED, actor="test", run=run, data=data)
+            await resume(session, LaneKey("1001"), "1001", Cause("test"))
+        assert await own.told(2) == kinds
+        assert await other.told(1) == kinds[1:]
+
+
+@pytest.mark.parametrize("gids", [["1001"], ["*"]])
+async def test_a_page_is_full_though_much_of_others_lies_between(api: Api, gids: list[str]) -> None:
+    owner, export = await events_everywhere(api)
+    await brought_to(api, export, Status.RUNNING, Status.ARCHIVING, Status.SUCCEEDED)
+    reader = await api.caller(READ, grants=[GrantSpec(workspace=gid) for gid in gids])
+    async with api.sessions.begin() as session:
+        run = (await session.get_one(Export, export)).run
+        events = [
+            new_event(EventType.ARTIFACT_EXTENDED, actor="test", run=run)
+            if number % 20
+            else new_event(EventType.LANE_BLOCKED, actor="test", lane=LaneKey("1001"))
+            for number in range(200)
+        ]
+        await record_all(session, events)
+    page = await page_of(reader, page_size=10, type=["artifact.extended", "lane.blocked"])
+    assert types_of(page) == ["lane.blocked"] * 10
+    assert len((await page_of(owner, page_size=200, type=["artifact.extended"]))["items"]) == 190
+
+
 async def test_schedules_and_endpoints_are_followed_by_whose_they_are(api: Api) -> None:
     owner, stranger, admin = await api.caller(), await api.caller(), await api.admin()
     await owner.post("/v1/schedules", json=NIGHTLY)
@@ -444,3 +480,22 @@ async def test_a_stream_outlasts_a_database_that_is_away(hasty: Api) -> None:
             )
         await many_events(hasty, 1)
         assert await stream.told(1) == ["lane.paused"]
+
+
+async def test_a_stream_ends_when_the_database_was_put_back(hasty: Api) -> None:
+    """Whoever follows has seen more than there is, and would wait for what comes to be passed over."""
+    admin, caller = await hasty.admin(), await hasty.caller(READ)
+    await many_events(hasty, 5)
+    await page_of(admin)
+    async with streamed(caller, after="latest") as (stream, reading):
+        await many_events(hasty, 1)
+        await stream.told(1)
+        async with hasty.sessions.begin() as session:
+            await session.execute(text("DELETE FROM events WHERE position > 2"))
+            await session.execute(text("UPDATE event_feed SET last_position = 2"))
+        await asyncio.wait_for(reading, 60)
+    refused = await caller.get("/v1/events", params={"after": stream.last_id})
+    assert (refused.status_code, refused.json()["code"]) == (410, "cursor-expired")
+    async with streamed(caller, after="latest") as (again, _):
+        await many_events(hasty, 1)
+        assert await again.told(1) == ["lane.paused"]

@@ -122,6 +122,15 @@ async def test_another_machine_reads_what_one_has_written(store: Store) -> None:
         assert await read(open_store(store.folder.as_uri()), "1001/a") == b"x" * 1000
 
 
+async def test_what_is_not_ours_is_in_nobodys_way(tmp_path: Path) -> None:
+    store = open_store(tmp_path.as_uri())
+    for key in ("top", "1001/a"):
+        await stored(store, key, b"x")
+    (tmp_path / "lost+found").mkdir()
+    (tmp_path / "lost+found" / "not-to-be-walked").symlink_to(tmp_path)
+    assert await keys(store) == ["1001/a", "top"]
+
+
 @pytest.mark.parametrize(
     "key", ["", "/etc/passwd", "../x", "a/../b", "a//b", ".hidden", "a/", "a\n", "a\\b", "ä", "a#1"]
 )

@@ -87,6 +87,38 @@ async def test_a_chore_comes_around_to_one_worker_at_a_time(
     assert tally.last_succeeded_at is not None
 
 
+async def test_a_long_round_is_joined_by_nobody(ctx: Context, database: Database, sessions: Sessions) -> None:
+    rounds, over, short = 0, asyncio.Event(), Called()
+
+    async def look_everywhere(_: Context) -> None:
+        nonlocal rounds
+        rounds += 1
+        await over.wait()
+
+    chores = [
+        Chore("collect_garbage", EACH_SECOND, look_everywhere, is_long=True),
+        Chore("sweep", EACH_SECOND, short),
+    ]
+    async with AsyncExitStack() as stack:
+        for _ in range(3):
+            await stack.enter_async_context(doing(ctx, database, chores))
+
+        async def next_waits() -> bool | None:
+            async with sessions() as session:
+                waiting = {job.task for job in await waiting_jobs(session)}
+            return (rounds > 0 and "collect_garbage" in waiting) or None
+
+        await until(next_waits, 20, lambda: "the next round, due and waiting")
+        await short.times(len(short.with_args) + 3)
+        assert rounds == 1
+        over.set()
+
+        async def goes_on() -> bool | None:
+            return rounds > 1 or None
+
+        await until(goes_on, 20, lambda: "the next round")
+
+
 async def test_a_chore_that_fails_is_counted_and_comes_around_again(
     ctx: Context, database: Database, sessions: Sessions
 ) -> None:

@@ -12,7 +12,6 @@ from sqlalchemy import select, text
 
 from app.artifacts.models import Artifact, Conversion, ConversionState, OutputFile, Refetch, RefetchState
 from app.artifacts.outputs import Format
-from app.database.session import elected
 from app.events.log import Cause
 from app.exports.attention import attention
 from app.exports.outputs import ask_for_conversion
@@ -26,7 +25,7 @@ from app.sandbox.faults import Call, FaultKind
 from app.settings import Settings
 from app.worker.context import Context
 from app.worker.convert import convert_all
-from app.worker.garbage import GARBAGE_DUTY, collect_garbage
+from app.worker.garbage import collect_garbage
 from app.worker.refetch import refetch_all
 from tests.builders import Tenant
 from tests.history import check_history
@@ -84,15 +83,6 @@ async def test_in_health_nothing_is_changed(ctx: Context, sessions: Sessions, ar
     before = await stored(ctx)
     await collect_garbage(ctx, AT_ONCE)
     assert await stored(ctx) == before == {artifact.key, artifact.duplicates_key}
-    assert await told(sessions, artifact) == []
-
-
-@pytest.mark.parametrize("hasty", ["folder"], indirect=True)
-async def test_one_worker_at_a_time_is_enough(ctx: Context, sessions: Sessions, artifact: Artifact) -> None:
-    await ctx.store.delete(artifact.key)
-    async with sessions.begin() as session:
-        assert await elected(session, GARBAGE_DUTY)
-        await collect_garbage(ctx, AT_ONCE)
     assert await told(sessions, artifact) == []
 
 
