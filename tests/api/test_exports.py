@@ -298,8 +298,8 @@ async def test_twins_in_the_same_moment_make_one_export(api: Api, caller: httpx.
             "true",
         ]
 
-    await asyncio.gather(*map(twins, range(1000)))
-    assert await exports_in(api) == 1000
+    await asyncio.gather(*map(twins, range(250)))
+    assert await exports_in(api) == 250
 
 
 async def test_a_twin_that_takes_too_long_is_told_to_come_back(api: Api, caller: httpx.AsyncClient) -> None:

@@ -14,7 +14,7 @@ from tests.faults.tool import Tool, a_long_job, a_tool, all_is_done, body, unava
 from tests.locks import until_somebody_waits
 from tests.postgres import Line, OwnPostgres, line_to
 from tests.processes import until
-from tests.system.conftest import Service
+from tests.system.conftest import BRIEFLY, Service
 from tests.system.exports import posts
 
 
@@ -35,7 +35,7 @@ async def tool(service: Service, stack: AsyncExitStack) -> Tool:
 
 
 async def test_06_postgres_down_for_a_minute(service: Service, tool: Tool, own_postgres: OwnPostgres) -> None:
-    workers = [service.worker(), service.worker()]
+    workers = [service.worker(**BRIEFLY), service.worker(**BRIEFLY)]
     for worker in workers:
         await worker.said("worker.started")
     await a_long_job(service, tool)
@@ -72,7 +72,7 @@ async def test_postgres_goes_down_in_the_moment_in_which_asana_accepts(
     service: Service, tool: Tool, own_postgres: OwnPostgres
 ) -> None:
     """What became of the request cannot be written down any more: it costs one job at most."""
-    worker = service.worker()
+    worker = service.worker(**BRIEFLY)
     service.sandbox.add_fault(Call.RESOURCE, FaultKind.DELAY, delay=2)
     export = await tool.ask("1001")
     await until_over(service, "the request for a job")
@@ -134,10 +134,10 @@ def through(line: Line, service: Service) -> dict[str, str]:
 
 
 async def test_slow(service: Service, stack: AsyncExitStack, own_postgres: OwnPostgres) -> None:
-    """Each packet is late. The lease is that of the settings, for here it is kept."""
+    """Each packet is late, and yet the lease is kept."""
     line = await stack.enter_async_context(line_to(own_postgres))
     line.delay = 0.05
-    env = through(line, service) | {"LEASE_SECONDS": "12", "BEAT_SECONDS": "3"}
+    env = through(line, service) | {"BEAT_SECONDS": "3"}
     tool = await a_tool(service, stack, **env)
     worker = service.worker(**env)
     for workspace in ("1001", "1002"):
@@ -149,7 +149,7 @@ async def test_slow(service: Service, stack: AsyncExitStack, own_postgres: OwnPo
 async def test_frozen(service: Service, stack: AsyncExitStack, own_postgres: OwnPostgres) -> None:
     """What was sent to it is worked on when nobody waits for the answer any more."""
     tool = await a_tool(service, stack, DATABASE_TIMEOUT_SECONDS="2")
-    workers = [service.worker(), service.worker()]
+    workers = [service.worker(**BRIEFLY), service.worker(**BRIEFLY)]
     for worker in workers:
         await worker.said("worker.started")
     await a_long_job(service, tool)
@@ -222,7 +222,7 @@ async def test_a_pool_of_one(service: Service, stack: AsyncExitStack) -> None:
 
 
 async def test_read_only_for_a_while(service: Service, tool: Tool, own_postgres: OwnPostgres) -> None:
-    worker = service.worker()
+    worker = service.worker(**BRIEFLY)
     await a_long_job(service, tool)
     await tool.ask("1001")
     with own_postgres.configured(default_transaction_read_only="on"):

@@ -19,7 +19,7 @@ from app.worker.process import run_worker
 from tests.builders import another_workspace
 from tests.locks import until_somebody_waits
 from tests.processes import until
-from tests.system.conftest import WORKSPACES, Service
+from tests.system.conftest import BRIEFLY, WORKSPACES, Service
 from tests.system.exports import assert_verified, graph, posts, resource
 
 
@@ -30,7 +30,7 @@ async def terminal_events(service: Service, export: Export) -> list[str]:
 
 async def test_01_worker_killed_while_polling(service: Service) -> None:
     service.sandbox.patch(run_seconds=(600, 600))
-    first = service.worker()
+    first = service.worker(**BRIEFLY)
     export = await service.submit(resource())
     job = (await service.until_run(export, lambda run: run.phase is Phase.POLLING)).asana_job
     first.kill()
@@ -44,7 +44,7 @@ async def test_01_worker_killed_while_polling(service: Service) -> None:
 
 async def test_02_killed_between_the_intent_and_the_call(service: Service) -> None:
     service.sandbox.add_fault(Call.RESOURCE, FaultKind.DROP_BEFORE, delay=5)
-    first = service.worker()
+    first = service.worker(**BRIEFLY)
     export = await service.submit(resource())
     await service.until_run(export, lambda run: run.phase is not None and not service.sandbox.faults())
     first.kill()
@@ -62,7 +62,7 @@ async def test_03_killed_after_the_answer_before_the_job_is_saved(
 ) -> None:
     """A graph's job is found again; for a resource export the lost one is waited out."""
     service.sandbox.patch(run_seconds=(86400, 86400))
-    first = service.worker()
+    first = service.worker(**BRIEFLY)
     service.sandbox.add_fault(call, FaultKind.DELAY, delay=1)
     export = await service.submit(graph() if call is Call.GRAPH else resource())
     await service.until_run(export, lambda run: run.phase is not None and not service.sandbox.faults())
@@ -90,7 +90,7 @@ async def _asked_again(service: Service, call: Call) -> bool | None:
 
 async def test_04_a_worker_that_wakes_after_its_lease_changes_nothing(service: Service) -> None:
     service.sandbox.add_fault(Call.JOB, FaultKind.DELAY, delay=1)
-    zombie = service.worker()
+    zombie = service.worker(**BRIEFLY)
     export = await service.submit(resource())
     await service.until_run(export, lambda run: run.phase is Phase.POLLING and not service.sandbox.faults())
     zombie.signal(signal.SIGSTOP)
@@ -183,8 +183,6 @@ async def test_23_a_worker_whose_clock_is_wrong(service: Service) -> None:
             "poll_min_seconds": 0.05,
             "poll_max_seconds": 0.3,
             "idle_poll_seconds": 0.3,
-            "lease_seconds": 3,
-            "beat_seconds": 0.5,
             "download_hosts": ("127.0.0.1",),
             "download_allow_http": True,
         }
@@ -231,7 +229,7 @@ async def test_25_a_file_that_kills_its_workers(service: Service) -> None:
     service.sandbox.add_fault(Call.FILE, FaultKind.DELAY, delay=60, workspace="1002")
     poison, innocent = await service.submit(resource("1001")), await service.submit(resource("1002"))
     for killed in range(3):
-        worker = service.worker()
+        worker = service.worker(**BRIEFLY)
 
         await until(partial(_fetches, service, 2 - killed), 30, lambda: "the file to be fetched")
         worker.kill()

@@ -24,6 +24,10 @@ from tests.conftest import a_secret_key
 from tests.history import check_history
 from tests.processes import Process, until
 
+# For a worker that will be killed, or stopped: others have to wait until its lease is over. Any other keeps
+# its lease though the whole machine stands still for some seconds.
+BRIEFLY = {"LEASE_SECONDS": "3"}
+
 
 @dataclass
 class Service:
@@ -69,7 +73,6 @@ class Service:
             "BACKOFF_MIN_SECONDS": "0.1",
             "BACKOFF_MAX_SECONDS": "0.5",
             "IDLE_POLL_SECONDS": "0.3",
-            "LEASE_SECONDS": "3",
             "BEAT_SECONDS": "0.5",
             "LOG_FORMAT": "json",
         }

@@ -14,7 +14,7 @@ from app.sandbox.faults import Call, FaultKind
 from tests.locks import until_somebody_waits
 from tests.processes import until
 from tests.stores import folder_of
-from tests.system.conftest import WORKSPACES, Service
+from tests.system.conftest import BRIEFLY, WORKSPACES, Service
 from tests.system.exports import PARENTS, TYPES, assert_verified, graph, posts, replace_its_token, resource
 
 
@@ -202,7 +202,7 @@ async def test_a_refusal_of_the_old_token_does_not_stop_the_new_one(service: Ser
 
 async def test_a_job_that_ended_while_no_worker_lived_is_not_called_late(service: Service) -> None:
     service.sandbox.patch(run_seconds=(600, 600))
-    first = service.worker()
+    first = service.worker(**BRIEFLY)
     export = await service.submit(resource())
     run = await service.until_run(export, lambda run: run.phase is Phase.POLLING)
     first.kill()
@@ -276,7 +276,7 @@ async def test_a_no_to_the_archiver_is_final(service: Service) -> None:
 
 async def test_archiving_left_by_a_killed_worker_is_taken_over(service: Service) -> None:
     service.sandbox.add_fault(Call.FILE, FaultKind.DELAY, delay=30)
-    first = service.worker()
+    first = service.worker(**BRIEFLY)
     export = await service.submit(resource())
     await service.until_run(
         export, lambda run: run.status is Status.ARCHIVING and not service.sandbox.faults()

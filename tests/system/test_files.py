@@ -13,7 +13,7 @@ from app.lanes.models import WaitReason
 from tests.processes import until
 from tests.servers import always, answer, serving
 from tests.stores import S3
-from tests.system.conftest import Service
+from tests.system.conftest import BRIEFLY, Service
 from tests.system.exports import assert_verified, resource
 from tests.system.test_http import Json, caller, ended
 
@@ -93,7 +93,7 @@ async def test_a_store_that_is_away_is_waited_for(service: Service, monkeypatch:
     async with serving(always(answer(503))) as away:
         with monkeypatch.context() as meanwhile:
             meanwhile.setenv("AWS_ENDPOINT_URL", away.url)
-            worker = service.worker()
+            worker = service.worker(**BRIEFLY)
         export = await service.submit(resource())
         await worker.said("archive.waits")
         assert away.requests

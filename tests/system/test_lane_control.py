@@ -11,7 +11,7 @@ from app.exports.reading import ExportFilter, export_views
 from app.ids import LaneKey
 from app.lanes.control import pause, resume
 from app.lanes.models import WaitReason
-from tests.system.conftest import Service
+from tests.system.conftest import BRIEFLY, Service
 from tests.system.exports import assert_verified, resource
 
 Act = Callable[[AsyncSession, LaneKey, str, Cause], Awaitable[None]]
@@ -30,7 +30,7 @@ async def wait_reason(service: Service, export: Export) -> WaitReason | None:
 
 async def test_a_paused_lane_ends_what_it_has_begun_and_starts_nothing(service: Service) -> None:
     service.sandbox.patch(run_seconds=(60, 60))
-    worker = service.worker()
+    worker = service.worker(**BRIEFLY)
     first, second = await service.submit(resource()), await service.submit(resource())
     await service.until_run(first, lambda run: run.phase is Phase.POLLING)
     await told(service, pause)
@@ -53,7 +53,7 @@ async def test_what_is_in_progress_when_a_worker_dies_is_ended_though_the_lane_i
     service: Service,
 ) -> None:
     service.sandbox.patch(run_seconds=(120, 120))
-    worker = service.worker()
+    worker = service.worker(**BRIEFLY)
     export = await service.submit(resource())
     await service.until_run(export, lambda run: run.phase is Phase.POLLING)
     await told(service, pause)
