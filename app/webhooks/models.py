@@ -38,8 +38,8 @@ class WebhookEndpoint(Base):
     """Where a client is told of events, and of which; empty lists stand for all.
 
     The secret before the present one is good until `previous_until`. `failing` counts the deliveries that
-    have failed since one has succeeded, `failing_since` is when the first of them did. Until `not_before`, as
-    its receiver has asked, nothing is sent.
+    have failed since one has succeeded, `failing_since` is when the first of them did, and from `probe_at` on
+    one that waits for them is sent to look. Until `not_before`, as its receiver has asked, nothing is sent.
     """
 
     __tablename__ = "webhook_endpoints"
@@ -59,6 +59,7 @@ class WebhookEndpoint(Base):
     )
     failing: Mapped[int] = mapped_column(server_default=text("0"))
     failing_since: Mapped[datetime | None]
+    probe_at: Mapped[datetime | None]
     not_before: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())

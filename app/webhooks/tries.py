@@ -2,8 +2,9 @@
 
 A receiver that is down must cost little, however much waits for it. Once three deliveries to it have failed
 with none accepted in between, those alone go on being tried, each after its own pauses; what has not been
-tried yet waits for one of them to be accepted. Three and not one, so that a receiver which chokes on a single
-event is sent the others.
+tried yet waits for one to be accepted. Three and not one, so that a receiver which chokes on a single event
+is sent the others. And as those pauses grow to a day, one of the others is let through every few minutes, to
+probe the receiver.
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import Interval, bindparam, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database.base import NO_KEY_UPDATE, Json
@@ -28,6 +29,7 @@ PAUSES: tuple[float, ...] = (5.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, 50_
 JITTER = 0.1
 MOST_TRIES = len(PAUSES) + 1
 MOST_ATTEMPTS_KEPT = 20
+PROBE_AFTER = timedelta(minutes=5)
 
 # While it is tried it is not due: should the worker die, it is again after so many seconds.
 CLAIM = text("""
@@ -46,8 +48,33 @@ CLAIM = text("""
     UPDATE webhook_deliveries AS held
     SET ticket = ticket + 1, due_at = now() + make_interval(secs => :seconds)
     FROM next WHERE (held.endpoint, held.event) = (next.endpoint, next.event)
-    RETURNING held.event, held.ticket, held.tries, clock_timestamp() AS at
+    RETURNING held.event, held.ticket, held.tries, clock_timestamp() AS at, NULL AS next_probe_at
 """)
+# Each time another one: a probe that failed is due later than those that were not sent yet.
+PROBE = text("""
+    WITH probed AS (
+        UPDATE webhook_endpoints AS receiver SET probe_at = now() + :pause
+        FROM clients
+        WHERE receiver.id = :endpoint AND receiver.disabled_at IS NULL
+          AND clients.id = receiver.client AND clients.revoked_at IS NULL
+          AND coalesce(receiver.not_before <= now(), true)
+          AND receiver.failing >= 3 AND receiver.probe_at <= now()
+          AND EXISTS (
+            SELECT FROM webhook_deliveries
+            WHERE endpoint = receiver.id AND state = 'pending' AND tries = 0 AND due_at <= now())
+        RETURNING receiver.id, receiver.probe_at
+    ), next AS (
+        SELECT due.endpoint, due.event, probed.probe_at
+        FROM probed JOIN webhook_deliveries AS due ON due.endpoint = probed.id
+        WHERE due.state = 'pending' AND due.tries = 0 AND due.due_at <= now()
+        ORDER BY due.due_at, due.event
+        LIMIT 1
+        FOR UPDATE OF due SKIP LOCKED)
+    UPDATE webhook_deliveries AS held
+    SET ticket = ticket + 1, due_at = now() + make_interval(secs => :seconds)
+    FROM next WHERE (held.endpoint, held.event) = (next.endpoint, next.event)
+    RETURNING held.event, held.ticket, held.tries, clock_timestamp() AS at, next.probe_at AS next_probe_at
+""").bindparams(bindparam("pause", PROBE_AFTER, Interval))
 RECEIVER = text("""
     SELECT url, secret, CASE WHEN previous_until > now() THEN previous_secret END AS previous
     FROM webhook_endpoints WHERE id = :endpoint
@@ -61,20 +88,22 @@ OVERDUE = text("""
         SELECT FROM webhook_deliveries
         WHERE endpoint = receiver.id AND state = 'pending'
           AND due_at < now() - make_interval(secs => :seconds)
-          AND tries >= (receiver.failing >= 3)::int)
+          AND tries >= (receiver.failing >= 3 AND coalesce(
+            receiver.probe_at >= now() - make_interval(secs => :seconds), true))::int)
 """)
 
 
 @dataclass(frozen=True)
 class HeldDelivery:
     """A delivery as held for one try, by PostgreSQL's clock: where it goes, signed by which secrets
-    (encrypted), and what it says.
+    (encrypted), and what it says. One that probes a failing receiver has lost none of its tries if it fails.
     """
 
     endpoint: EndpointId
     event: EventId
     ticket: int
     tries: int
+    probes: bool
     at: datetime
     url: str
     secrets: Sequence[bytes]
@@ -88,9 +117,13 @@ def pause_after(tries: int, random: Random) -> float:
 
 async def claim_delivery(session: AsyncSession, endpoint: EndpointId, seconds: float) -> HeldDelivery | None:
     """Take one that is due for so many seconds; None when there is none to be tried now."""
-    held = (await session.execute(CLAIM, {"endpoint": endpoint, "seconds": seconds})).one_or_none()
+    wanted = {"endpoint": endpoint, "seconds": seconds}
+    held = (await session.execute(CLAIM, wanted)).one_or_none()
+    held = held or (await session.execute(PROBE, wanted)).one_or_none()
     if held is None:
         return None
+    if held.next_probe_at:
+        await wake(session, endpoint, at=held.next_probe_at)
     receiver = (await session.execute(RECEIVER, {"endpoint": endpoint})).one()
     event = (await session.scalars(select(Event).where(Event.id == held.event))).one()
     return HeldDelivery(
@@ -98,6 +131,7 @@ async def claim_delivery(session: AsyncSession, endpoint: EndpointId, seconds: f
         event=held.event,
         ticket=held.ticket,
         tries=held.tries,
+        probes=held.next_probe_at is not None,
         at=held.at,
         url=receiver.url,
         secrets=[secret for secret in (receiver.secret, receiver.previous) if secret],
@@ -134,10 +168,16 @@ async def refused(
         return
     now = await _now(session)
     _note(delivery, attempt, now)
-    taken_nothing_since = _count_failure(endpoint, delivery, now)
     if attempt.gone:
         await _give_up(session, endpoint, DisabledBecause.GONE, actor)
-    elif delivery.tries < MOST_TRIES:
+        return
+    if held.probes:
+        # That was none of its own tries: it goes on waiting with the others.
+        delivery.tries = held.tries
+        await _try_again(session, endpoint, delivery, now, pause, attempt.retry_after or 0.0)
+        return
+    taken_nothing_since = await _count_failure(session, endpoint, delivery, now)
+    if delivery.tries < MOST_TRIES:
         await _try_again(session, endpoint, delivery, now, pause, attempt.retry_after or 0.0)
     elif taken_nothing_since:
         await _give_up(session, endpoint, DisabledBecause.FAILING, actor)
@@ -155,12 +195,16 @@ async def wake_overdue(session: AsyncSession, seconds: float) -> Sequence[Endpoi
     return found
 
 
-def _count_failure(endpoint: WebhookEndpoint, delivery: WebhookDelivery, now: datetime) -> bool:
+async def _count_failure(
+    session: AsyncSession, endpoint: WebhookEndpoint, delivery: WebhookDelivery, now: datetime
+) -> bool:
     """Count the delivery among those that fail, once; tells whether the receiver has taken nothing since its
     first failure.
     """
     if endpoint.failing_since is None:
         endpoint.failing, endpoint.failing_since = 0, now
+        endpoint.probe_at = now + PROBE_AFTER
+        await wake(session, endpoint.id, at=endpoint.probe_at)
     if delivery.failed_at is None or delivery.failed_at < endpoint.failing_since:
         endpoint.failing += 1
     delivery.failing_since, delivery.failed_at = delivery.failing_since or now, now

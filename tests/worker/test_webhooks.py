@@ -76,6 +76,11 @@ class Receiving:
             await session.execute(update(WebhookEndpoint).values(not_before=None))
         await self.deliver()
 
+    async def probe_is_due(self, ago: timedelta = timedelta()) -> None:
+        """As if minutes had gone by since the last one."""
+        async with self.sessions.begin() as session:
+            await session.execute(update(WebhookEndpoint).values(probe_at=func.now() - ago))
+
     async def deliveries(self) -> list[WebhookDelivery]:
         async with self.sessions() as session:
             found = select(WebhookDelivery).where(WebhookDelivery.endpoint == self.endpoint)
@@ -420,6 +425,101 @@ async def test_what_waited_is_sent_once_the_receiver_is_well_again(receive: Rece
         assert {request.headers["webhook-id"] for request in receiving.server.requests} == told
         endpoint = await receiving.now()
         assert (endpoint.failing, endpoint.failing_since) == (0, None)
+
+
+async def test_a_receiver_that_is_well_again_is_noticed_within_minutes(receive: Receive) -> None:
+    well = False
+
+    async def recovering(_: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(FINE if well else BROKEN)
+
+    async with receive(recovering) as receiving:
+        told = await receiving.happens(30)
+        await receiving.deliver()
+        well = True
+        await receiving.deliver()
+        assert len(receiving.server.requests) == 3
+        await receiving.probe_is_due()
+        await receiving.deliver()
+        assert await receiving.states() == [DeliveryState.PENDING] * 3 + [DeliveryState.DELIVERED] * 27
+        assert [request.headers["webhook-id"] for request in receiving.server.requests[3:]] == told[3:]
+
+
+async def test_types_that_a_receiver_refuses_hold_up_others_for_minutes_only(receive: Receive) -> None:
+    async def choosy(request: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer(400) if request.headers["webhook-id"] in unwanted else FINE)
+
+    async with receive(choosy) as receiving:
+        unwanted = await receiving.happens(3)
+        await receiving.deliver()
+        wanted = await receiving.happens(5)
+        await receiving.deliver()
+        assert len(receiving.server.requests) == 3
+        await receiving.probe_is_due()
+        await receiving.deliver()
+        assert [request.headers["webhook-id"] for request in receiving.server.requests[3:]] == wanted
+
+
+async def test_a_probe_is_another_one_each_time_and_none_of_its_tries(
+    receive: Receive, sessions: Sessions
+) -> None:
+    async with receive(BROKEN) as receiving:
+        told = await receiving.happens(5)
+        await receiving.deliver()
+        for _ in range(3):
+            await receiving.probe_is_due()
+            await receiving.deliver()
+            await receiving.deliver()
+            async with sessions.begin() as session:
+                assert any(240 < job <= 300 for job in await session.scalars(JOBS))
+                await session.execute(
+                    DUE.where(WebhookDelivery.tries == 0, WebhookDelivery.due_at > func.now())
+                )
+        sent = [request.headers["webhook-id"] for request in receiving.server.requests]
+        assert sent == [*told[:3], told[3], told[4], told[3]]
+        assert [delivery.tries for delivery in await receiving.deliveries()] == [1, 1, 1, 0, 0]
+        assert [len(delivery.attempts) for delivery in await receiving.deliveries()] == [1, 1, 1, 2, 1]
+        assert (await receiving.now()).failing == 3
+
+
+async def test_several_workers_send_one_probe(receive: Receive) -> None:
+    async with receive(BROKEN) as receiving:
+        await receiving.happens(10)
+        await receiving.deliver()
+        await receiving.probe_is_due()
+        claims = [receiving.ctx.write(claim_delivery, receiving.endpoint, 60) for _ in range(5)]
+        held = [claimed for claimed in await asyncio.gather(*claims) if claimed]
+        assert [claimed.probes for claimed in held] == [True]
+
+
+async def test_a_receiver_that_asks_for_it_is_not_probed_either(receive: Receive) -> None:
+    async with receive(answer(503, Retry_After="120")) as receiving:
+        await receiving.happens(5)
+        for _ in range(3):
+            await receiving.when_due()
+        assert len(receiving.server.requests) == 3
+        await receiving.probe_is_due()
+        await receiving.deliver()
+        assert len(receiving.server.requests) == 3
+
+
+async def test_a_probe_that_is_overdue_is_found(receive: Receive, sessions: Sessions) -> None:
+    async with receive(BROKEN) as receiving:
+        await receiving.happens(5)
+        await receiving.deliver()
+        async with sessions.begin() as session:
+            await session.execute(
+                DUE.values(due_at=func.now() + timedelta(hours=1)).where(WebhookDelivery.tries > 0)
+            )
+            await session.execute(
+                DUE.values(due_at=func.now() - timedelta(hours=1)).where(WebhookDelivery.tries == 0)
+            )
+            await session.execute(text("DELETE FROM procrastinate_jobs"))
+        for ago, jobs in ((timedelta(), 0), (timedelta(minutes=1), 1)):
+            await receiving.probe_is_due(ago)
+            await deliver_overdue(receiving.ctx)
+            async with sessions() as session:
+                assert len((await session.scalars(JOBS)).all()) == jobs
 
 
 async def test_one_event_that_a_receiver_chokes_on_holds_up_no_other_and_disables_nothing(

@@ -184,6 +184,24 @@ GUARDS = (
         Edit(TRIES, "due.tries >= (SELECT (failing >= 3)::int FROM", "due.tries >= (SELECT 0 FROM"),
     ),
     Guard(
+        "a failing receiver is probed",
+        "a receiver that is well again being sent nothing for up to a day",
+        f"{ON_WORK}::test_a_receiver_that_is_well_again_is_noticed_within_minutes",
+        Edit(TRIES, "receiver.failing >= 3 AND receiver.probe_at <= now()", "false"),
+    ),
+    Guard(
+        "a receiver is probed every few minutes",
+        "a dead receiver that costs a try for each of thousands of events",
+        f"{ON_WORK}::test_several_workers_send_one_probe",
+        Edit(TRIES, "receiver.failing >= 3 AND receiver.probe_at <= now()", "receiver.failing >= 3"),
+    ),
+    Guard(
+        "a probe is none of the tries of a delivery",
+        "events given up sooner than after three days, for they were probes",
+        f"{ON_WORK}::test_a_probe_is_another_one_each_time_and_none_of_its_tries",
+        Edit(TRIES, "        delivery.tries = held.tries\n", ""),
+    ),
+    Guard(
         "what is given up alone no longer stands for others",
         "a receiver that is sent nothing any more, for nothing is left that would tell that it is well",
         f"{ON_WORK}::test_several_that_it_chokes_on_do_not_hold_up_others_for_ever",
@@ -209,7 +227,11 @@ GUARDS = (
         "a delivery is held for one try",
         "the same event being sent by several workers at the same time",
         f"{ON_WORK}::test_a_delivery_is_held_for_one_try_at_a_time",
-        Edit(TRIES, "        FOR UPDATE OF due SKIP LOCKED)", "        )"),
+        Edit(
+            TRIES,
+            "due.tries DESC, due.event\n        LIMIT 1\n        FOR UPDATE OF due SKIP LOCKED)",
+            "due.tries DESC, due.event\n        LIMIT 1)",
+        ),
     ),
     Guard(
         "what comes of a try counts while the delivery is held for it",
