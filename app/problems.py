@@ -38,6 +38,7 @@ class Code(StrEnum):
     PRECONDITION_FAILED = "precondition-failed"
     RANGE_NOT_SATISFIABLE = "range-not-satisfiable"
     ENDPOINT_DISABLED = "endpoint-disabled"
+    SECRET_ROTATING = "secret-rotating"  # noqa: S105
     CREDENTIAL_REFUSED = "credential-refused"
     WORKSPACE_REFUSED = "workspace-refused"
     UPSTREAM_UNAVAILABLE = "upstream-unavailable"
@@ -85,7 +86,7 @@ EXPLANATIONS: dict[Code, Explanation] = {
     ),
     Code.IDEMPOTENCY_KEY_REUSED: Explanation(
         "The Idempotency-Key was used before with another request.",
-        "Use a new key for a new request. Nothing was accepted; the earlier export is untouched.",
+        "Use a new key for a new request. Nothing was accepted; what the earlier one made is untouched.",
     ),
     Code.IDEMPOTENCY_IN_PROGRESS: Explanation(
         "A request with the same Idempotency-Key is still being worked on.",
@@ -186,6 +187,11 @@ EXPLANATIONS: dict[Code, Explanation] = {
     Code.RANGE_NOT_SATISFIABLE: Explanation(
         "The file has no such part.",
         "`Content-Range` tells how many bytes it has. Where you have them all already, it is whole.",
+    ),
+    Code.SECRET_ROTATING: Explanation(
+        "The secret was rotated less than a day ago.",
+        "Another rotation would end the secret before the present one, by which your receiver may still "
+        "verify. Wait until the time in `detail`, or send `force`. Nothing was changed.",
     ),
     Code.ENDPOINT_DISABLED: Explanation(
         "The webhook endpoint is disabled.",

@@ -5,6 +5,7 @@ import asyncio
 from alembic import context
 from sqlalchemy import Connection
 
+from app.access import idempotency as idempotency_models
 from app.access import models as access_models
 from app.artifacts import models as artifacts_models
 from app.database import chores as chores_models
@@ -13,7 +14,6 @@ from app.database.session import open_database
 from app.events import log as events_models
 from app.events import placing as feed_models
 from app.exports import attention as attention_models
-from app.exports import idempotency as idempotency_models
 from app.exports import models as exports_models
 from app.lanes import models as lanes_models
 from app.schedules import models as schedules_models

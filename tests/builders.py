@@ -119,7 +119,8 @@ async def an_endpoint(
     """Of a receiver on this machine or elsewhere; with the secret it was given."""
     anywhere = TargetPolicy(("public", "127.0.0.0/8", "203.0.113.0/24"), allow_http=True)
     wanted = EndpointSpec(url=url, **spec)
-    return await create_endpoint(session, client, vault, anywhere, wanted, Cause("test"))
+    endpoint = await create_endpoint(session, client, vault, anywhere, wanted, Cause("test"))
+    return endpoint, vault.decrypt(endpoint.secret)
 
 
 def an_artifact(archive: HeldArchive) -> Artifact:

@@ -9,10 +9,10 @@ from pydantic import Field
 from app.access.models import Client, Kind
 from app.api.auth import ExportsReader, ExportsWriter
 from app.api.bodies import AnyExportCreate, ExportCreate, GraphExportCreate, ResourceExportCreate
-from app.api.idempotency import IdempotencyKey
+from app.api.idempotency import IdempotencyKey, made_once
 from app.api.ids import ExportIdPath
 from app.api.paging import PageQuery, last_seen, name_next_page, page_token
-from app.api.problems import ON_BODY, ON_CALL, problems
+from app.api.problems import ON_BODY, ON_CALL, ON_KEY, problems
 from app.api.rate_limit import Allowance, tell
 from app.api.request_id import request_id
 from app.api.schemas import ExportOut, ExportPage, PlanOut, Timeline
@@ -23,7 +23,6 @@ from app.database.base import Json
 from app.exports.accept import Submission, accept
 from app.exports.cancel import cancel
 from app.exports.estimates import Estimate
-from app.exports.idempotency import once
 from app.exports.models import Status
 from app.exports.plan import estimate_of, plan
 from app.exports.quotas import quotas_for
@@ -71,9 +70,7 @@ class ExportListQuery(PageQuery):
 
 ON_SUBMIT_CODES = (
     *ON_BODY,
-    Code.IDEMPOTENCY_KEY_INVALID,
-    Code.IDEMPOTENCY_KEY_REUSED,
-    Code.IDEMPOTENCY_IN_PROGRESS,
+    *ON_KEY,
     Code.QUOTA_EXCEEDED,
     Code.QUEUE_FULL,
     Code.LANE_DRAINING,
@@ -241,14 +238,12 @@ async def _accept(
     response: Response,
 ) -> ExportOut:
     async with services.sessions.begin() as session:
-        make = partial(accept, session, client, wanted, services.rules)
-        if key is None:
-            export, replayed = (await make()).id, False
-        else:
-            export, replayed = await once(session, client.id, route, key, given, make)
+
+        async def make() -> ExportId:
+            return (await accept(session, client, wanted, services.rules)).id
+
+        export = await made_once(session, response, client, route, key, given, make)
     response.headers["Location"] = f"/v1/exports/{export}"
-    if replayed:
-        response.headers["Idempotency-Replayed"] = "true"
     # Read afterwards, for until then the lane is locked.
     shown = await _shown(services, client, export, response)
     async with services.sessions() as session:

@@ -57,7 +57,7 @@ HEADERS: dict[str, dict[str, Any]] = {
     "Preference-Applied": {"schema": STRING, "description": "How long the answer could wait for news."},
     "Idempotency-Replayed": {
         "schema": {"const": "true"},
-        "description": "Present where an earlier request with the key had made the export.",
+        "description": "Present where an earlier request with the key has made it.",
     },
     "Link": {"schema": STRING, "description": 'The next page, as `rel="next"` (RFC 8288).'},
 }
@@ -84,6 +84,9 @@ BY_OPERATION: dict[str, tuple[str, ...]] = {
     "create_resource_export": ("Location", "Idempotency-Replayed"),
     "create_graph_export": ("Location", "Idempotency-Replayed"),
     "retry_export": ("Location", "Idempotency-Replayed"),
+    "post_schedule": ("Idempotency-Replayed",),
+    "create_webhook_endpoint": ("Idempotency-Replayed",),
+    "rotate_webhook_secret": ("Idempotency-Replayed",),
     "get_export": ("Preference-Applied",),
     "request_output": ("Location",),
     "refetch_artifact": ("Location",),

@@ -58,6 +58,7 @@ STATUSES = {
     Code.PRECONDITION_FAILED: 412,
     Code.RANGE_NOT_SATISFIABLE: 416,
     Code.ENDPOINT_DISABLED: 409,
+    Code.SECRET_ROTATING: 409,
     Code.CREDENTIAL_REFUSED: 422,
     Code.WORKSPACE_REFUSED: 422,
     Code.UPSTREAM_UNAVAILABLE: 503,
@@ -114,6 +115,8 @@ ON_BODY = (
     Code.REQUEST_TIMEOUT,
     Code.UNSUPPORTED_MEDIA_TYPE,
 )
+# What one that takes an Idempotency-Key may be answered with as well.
+ON_KEY = (Code.IDEMPOTENCY_KEY_INVALID, Code.IDEMPOTENCY_KEY_REUSED, Code.IDEMPOTENCY_IN_PROGRESS)
 
 
 def problems(*codes: Code) -> dict[int | str, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
@@ -11,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from app.api.auth import ExportsReader, ExportsWriter, Note, NoteQuery, ReasonBody, cause_of
+from app.api.idempotency import IdempotencyKey, made_once
 from app.api.ids import ScheduleIdPath
-from app.api.problems import ON_BODY, ON_CALL, problems
+from app.api.problems import ON_BODY, ON_CALL, ON_KEY, problems
 from app.api.services import ServicesOf
 from app.exports.firing import timing_of
 from app.exports.latency import database_now
@@ -163,9 +165,13 @@ class PreviewOut(BaseModel):
         )
 
 
-@router.post("", status_code=status.HTTP_201_CREATED, responses=problems(*ON_BODY, Code.CONFLICT))
+@router.post("", status_code=status.HTTP_201_CREATED, responses=problems(*ON_BODY, *ON_KEY, Code.CONFLICT))
 async def post_schedule(
-    body: ScheduleCreate, client: ExportsWriter, services: ServicesOf, response: Response
+    body: ScheduleCreate,
+    client: ExportsWriter,
+    services: ServicesOf,
+    response: Response,
+    key: IdempotencyKey,
 ) -> ScheduleOut:
     """Have exports asked for by the clock, on your behalf and by what you are granted at each time.
 
@@ -173,7 +179,9 @@ async def post_schedule(
     """
     async with services.sessions.begin() as session:
         now, cause = await database_now(session), cause_of(client, body.note)
-        made = await create_schedule(session, client, body, services.rules, now, cause)
+        make = partial(create_schedule, session, client, body, services.rules, now, cause)
+        given = body.model_dump(mode="json", by_alias=True)
+        made = await made_once(session, response, client, "schedules", key, given, make)
         shown = ScheduleOut.of(await schedule_view(session, client, made))
     response.headers["Location"] = f"/v1/schedules/{made}"
     return shown

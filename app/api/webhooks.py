@@ -3,18 +3,20 @@
 from datetime import datetime
 from typing import Annotated, Any, Self
 
-from fastapi import APIRouter, Query, Request, Response, status
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from fastapi import APIRouter, Body, Query, Request, Response, status
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from app.api.auth import ExportsReader, Note, NoteQuery, ReasonBody, cause_of
+from app.access.vault import Vault
+from app.api.auth import ExportsReader, Note, NoteQuery, Reason, ReasonBody, cause_of
+from app.api.idempotency import IdempotencyKey, made_once
 from app.api.ids import EndpointIdPath
 from app.api.paging import PageQuery, last_event_seen, name_next_page, page_token
-from app.api.problems import ON_BODY, ON_CALL, problems
+from app.api.problems import ON_BODY, ON_CALL, ON_KEY, problems
 from app.api.services import ServicesOf
 from app.events.public import PublicType
 from app.exports.requests import Moment
-from app.ids import EventId
+from app.ids import EndpointId, EventId
 from app.problems import Code
 from app.webhooks.deliveries import DeliveryView, Replayed, deliveries_of, replay_one, replay_since, send_test
 from app.webhooks.endpoints import (
@@ -95,15 +97,33 @@ class WebhookEndpointOut(BaseModel):
 class WebhookEndpointWithSecret(WebhookEndpointOut):
     """An endpoint with its new secret."""
 
-    secret: str = Field(description="What signs; shown this once.")
+    secret: str = Field(
+        description="What signs. Shown here alone, and once more when the request is repeated with its "
+        "`Idempotency-Key`."
+    )
 
     @classmethod
-    def having(cls, endpoint: WebhookEndpoint, secret: SecretStr) -> "WebhookEndpointWithSecret":
-        return cls(**dict(WebhookEndpointOut.of(endpoint)), secret=secret.get_secret_value())
+    def opened(cls, endpoint: WebhookEndpoint, vault: Vault) -> "WebhookEndpointWithSecret":
+        secret = vault.decrypt(endpoint.secret).get_secret_value()
+        return cls(**dict(WebhookEndpointOut.of(endpoint)), secret=secret)
 
 
 class WebhookEndpointList(BaseModel):
     items: list[WebhookEndpointOut]
+
+
+class Rotation(Reason):
+    """Another secret, and why."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"note": "it was in a log", "force": True}]}
+    )
+
+    force: bool = Field(
+        False,
+        strict=True,
+        description="Also when the secret before the present one still signs, which then ends at once.",
+    )
 
 
 class AttemptOut(BaseModel):
@@ -187,9 +207,15 @@ class ReplayOut(BaseModel):
         return cls(deliveries=replayed.deliveries, more_since=replayed.more_since)
 
 
-@router.post("", status_code=status.HTTP_201_CREATED, responses=problems(*ON_BODY, Code.QUOTA_EXCEEDED))
+@router.post(
+    "", status_code=status.HTTP_201_CREATED, responses=problems(*ON_BODY, *ON_KEY, Code.QUOTA_EXCEEDED)
+)
 async def create_webhook_endpoint(
-    body: WebhookEndpointCreate, client: ExportsReader, services: ServicesOf, response: Response
+    body: WebhookEndpointCreate,
+    client: ExportsReader,
+    services: ServicesOf,
+    response: Response,
+    key: IdempotencyKey,
 ) -> WebhookEndpointWithSecret:
     """Be told of events by posts to an address of yours, from now on.
 
@@ -197,10 +223,16 @@ async def create_webhook_endpoint(
     queues of the workspaces you have a grant for.
     """
     policy, cause = target_policy(services.settings), cause_of(client, body.note)
+    given = body.model_dump(mode="json")
     async with services.sessions.begin() as session:
-        made, secret = await create_endpoint(session, client, services.vault, policy, body, cause)
-    response.headers["Location"] = f"/v1/webhook-endpoints/{made.id}"
-    return WebhookEndpointWithSecret.having(made, secret)
+
+        async def make() -> EndpointId:
+            return (await create_endpoint(session, client, services.vault, policy, body, cause)).id
+
+        made = await made_once(session, response, client, "webhook-endpoints", key, given, make)
+        endpoint = await visible_endpoint(session, client, made)
+    response.headers["Location"] = f"/v1/webhook-endpoints/{made}"
+    return WebhookEndpointWithSecret.opened(endpoint, services.vault)
 
 
 @router.get("", responses=problems(*ON_CALL))
@@ -245,16 +277,35 @@ async def delete_webhook_endpoint(
 
 
 @router.post(
-    "/{endpoint_id}/rotate-secret", status_code=status.HTTP_201_CREATED, responses=problems(*ON_BODY)
+    "/{endpoint_id}/rotate-secret",
+    status_code=status.HTTP_201_CREATED,
+    responses=problems(*ON_BODY, *ON_KEY, Code.SECRET_ROTATING),
 )
 async def rotate_webhook_secret(
-    client: ExportsReader, endpoint_id: EndpointIdPath, services: ServicesOf, body: ReasonBody
+    client: ExportsReader,
+    endpoint_id: EndpointIdPath,
+    services: ServicesOf,
+    body: Annotated[Rotation, Body(default_factory=Rotation)],
+    response: Response,
+    key: IdempotencyKey,
 ) -> WebhookEndpointWithSecret:
-    """Give the endpoint another secret. For 24 hours the one it had signs too, so that none is refused."""
-    cause = cause_of(client, body.note)
+    """Give the endpoint another secret. For 24 hours the one it had signs too, so that none is refused.
+
+    Within these it is not rotated again unless with `force`, for only the last two sign.
+    """
+    cause, route = cause_of(client, body.note), f"webhook-endpoints/{endpoint_id}/rotate-secret"
+    given = body.model_dump(mode="json")
     async with services.sessions.begin() as session:
-        rotated = await rotate_secret(session, client, services.vault, endpoint_id, cause)
-    return WebhookEndpointWithSecret.having(*rotated)
+
+        async def make() -> EndpointId:
+            rotated = await rotate_secret(
+                session, client, services.vault, endpoint_id, cause, force=body.force
+            )
+            return rotated.id
+
+        await made_once(session, response, client, route, key, given, make)
+        endpoint = await visible_endpoint(session, client, endpoint_id)
+    return WebhookEndpointWithSecret.opened(endpoint, services.vault)
 
 
 @router.get("/{endpoint_id}/deliveries", responses=problems(*ON_CALL, Code.BAD_PAGE_TOKEN))

@@ -1,11 +1,11 @@
 """Endpoints: made by a client for what it may see, with a secret that is shown when it is made."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Annotated
 
 import httpx
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from sqlalchemy import Select, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -94,8 +94,8 @@ async def create_endpoint(
     policy: TargetPolicy,
     spec: EndpointSpec,
     cause: Cause,
-) -> tuple[WebhookEndpoint, SecretStr]:
-    """Enter an endpoint of the client's; returns it and its secret. Raises `ProblemError`."""
+) -> WebhookEndpoint:
+    """Enter an endpoint of the client's. Raises `ProblemError`."""
     _check(client, policy, spec)
     # Locked, so that of two that come at the same time the second is counted with the first.
     await client_by_id(session, client.id, lock=True)
@@ -103,7 +103,6 @@ async def create_endpoint(
     if (await session.scalar(own) or 0) >= MOST_ENDPOINTS:
         detail = f"You have {MOST_ENDPOINTS} endpoints, and no client may have more."
         raise ProblemError(Code.QUOTA_EXCEEDED, detail, retry_after=RETRY_AFTER)
-    secret = new_secret()
     endpoint = WebhookEndpoint(
         id=new_endpoint_id(),
         client=client.id,
@@ -111,14 +110,14 @@ async def create_endpoint(
         description=spec.description,
         types=[*dict.fromkeys(map(str, spec.types))],
         workspaces=[*dict.fromkeys(spec.workspaces)],
-        secret=vault.encrypt(secret),
+        secret=vault.encrypt(new_secret()),
         disabled_at=func.clock_timestamp() if spec.disabled else None,
         disabled_because=DisabledBecause.ASKED if spec.disabled else None,
     )
     session.add(endpoint)
     await _settled(session, endpoint)
     await _audit(session, EventType.WEBHOOK_CREATED, endpoint, cause, spec.model_dump(mode="json"))
-    return endpoint, secret
+    return endpoint
 
 
 async def change_endpoint(
@@ -154,16 +153,29 @@ async def change_endpoint(
 
 
 async def rotate_secret(
-    session: AsyncSession, client: Client, vault: Vault, endpoint_id: EndpointId, cause: Cause
-) -> tuple[WebhookEndpoint, SecretStr]:
-    """Give the endpoint another secret; the one it had signs too for a day. Raises `ProblemError`."""
+    session: AsyncSession,
+    client: Client,
+    vault: Vault,
+    endpoint_id: EndpointId,
+    cause: Cause,
+    *,
+    force: bool = False,
+) -> WebhookEndpoint:
+    """Give the endpoint another secret; the one it had signs too for a day.
+
+    Raises `ProblemError`, `secret-rotating` within that day unless forced: the receiver may still verify by
+    the secret that would end.
+    """
     endpoint = await visible_endpoint(session, client, endpoint_id, lock=True)
-    secret = new_secret()
-    endpoint.previous_secret, endpoint.secret = endpoint.secret, vault.encrypt(secret)
+    until, now = endpoint.previous_until, await session.scalar(select(func.now()))
+    if until and now and until > now and not force:
+        detail = f"The secret before the present one signs until {until.astimezone(UTC).isoformat()}."
+        raise ProblemError(Code.SECRET_ROTATING, detail)
+    endpoint.previous_secret, endpoint.secret = endpoint.secret, vault.encrypt(new_secret())
     endpoint.previous_until = func.clock_timestamp() + OLD_SECRET_LASTS
     await _settled(session, endpoint)
     await _audit(session, EventType.WEBHOOK_SECRET_ROTATED, endpoint, cause, {})
-    return endpoint, secret
+    return endpoint
 
 
 async def delete_endpoint(

@@ -66,7 +66,9 @@ async def test_everything_that_is_secret_gets_the_new_key(sessions: Sessions, ow
         tenant = await a_tenant(session, running)
         await new_signing_key(session, running)
         endpoint, old = await an_endpoint(session, running, tenant.client)
-        _, new = await rotate_secret(session, tenant.client, running, endpoint.id, CAUSE)
+        new = running.decrypt(
+            (await rotate_secret(session, tenant.client, running, endpoint.id, CAUSE)).secret
+        )
     await rotate_keys(sessions, own, CAUSE)
     only_new = open_vault(own.model_copy(update={"secret_keys": keys_of(own)[:1]}))
     async with sessions() as session:

@@ -66,6 +66,24 @@ async def test_a_schedule_is_made_and_seen(caller: httpx.AsyncClient) -> None:
     assert (await caller.get("/v1/schedules")).json() == {"items": [shown]}
 
 
+async def test_a_schedule_is_made_once_by_one_key(caller: httpx.AsyncClient) -> None:
+    headers = {"Idempotency-Key": "k"}
+    first = await caller.post("/v1/schedules", json=NIGHTLY, headers=headers)
+    await caller.post(f"/v1/schedules/{first.json()['id']}/pause")
+    again = await caller.post("/v1/schedules", json=NIGHTLY | {"jitter": 0}, headers=headers)
+    assert (again.status_code, again.headers["Idempotency-Replayed"]) == (201, "true")
+    assert again.headers["Location"] == first.headers["Location"]
+    assert (first.json()["paused_at"], again.json()["paused_at"] is None) == (None, False)
+    other = await caller.post("/v1/schedules", json=NIGHTLY | {"jitter": 1}, headers=headers)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency-key-reused")
+    # A request that is refused does not use up its key.
+    for name, status in ((NIGHTLY["name"], 409), ("another", 201)):
+        spec = NIGHTLY | {"name": name}
+        answer = await caller.post("/v1/schedules", json=spec, headers={"Idempotency-Key": "other"})
+        assert answer.status_code == status
+    assert len((await caller.get("/v1/schedules")).json()["items"]) == 2
+
+
 async def test_a_graph_can_be_scheduled_too(caller: httpx.AsyncClient) -> None:
     assert (await made(caller, export=PROJECT))["export"]["parent"] == PROJECT["parent"]
 

@@ -12,7 +12,7 @@ from standardwebhooks import Webhook
 from app.access.clients import GrantSpec
 from app.access.models import Scope
 from app.events.log import Event, EventType
-from app.webhooks.models import DeliveryState, WebhookDelivery
+from app.webhooks.models import DeliveryState, WebhookDelivery, WebhookEndpoint
 from tests.api.conftest import Api, other_tasks
 
 ENDPOINTS = "/v1/webhook-endpoints"
@@ -37,8 +37,11 @@ async def asked(caller: httpx.AsyncClient) -> None:
 
 async def delivered(api: Api, state: DeliveryState = DeliveryState.DELIVERED) -> None:
     """As if all had been sent."""
+    accepted = {"at": "2026-01-02T03:04:05Z", "status": 204, "error": None, "duration_ms": 1}
     async with api.sessions.begin() as session:
-        await session.execute(update(WebhookDelivery).values(state=state, finished_at=func.now(), tries=1))
+        await session.execute(
+            update(WebhookDelivery).values(state=state, finished_at=func.now(), tries=1, attempts=[accepted])
+        )
 
 
 async def deliveries(
@@ -87,6 +90,72 @@ async def test_a_rotated_secret_is_another_and_the_old_one_is_good_for_a_day(
     assert answer.json()["secret"] not in {None, endpoint["secret"]}
     until = datetime.fromisoformat(answer.json()["previous_secret_until"])
     assert abs(until - datetime.now(UTC) - timedelta(hours=24)) < timedelta(minutes=1)
+
+
+async def test_a_secret_is_not_rotated_twice_within_a_day_unless_forced(
+    api: Api, caller: httpx.AsyncClient
+) -> None:
+    rotate = f"{place(await made(caller))}/rotate-secret"
+    first = (await caller.post(rotate, json={})).json()
+    refused = await caller.post(rotate, json={"note": "again"})
+    assert (refused.status_code, refused.json()["code"]) == (409, "secret-rotating")
+    until = datetime.fromisoformat(first["previous_secret_until"])
+    assert until.isoformat() in refused.json()["detail"]
+    forced = await caller.post(rotate, json={"force": True})
+    assert (forced.status_code, forced.json()["secret"] != first["secret"]) == (201, True)
+    async with api.sessions.begin() as session:
+        await session.execute(update(WebhookEndpoint).values(previous_until=func.now()))
+    assert (await caller.post(rotate)).status_code == 201
+
+
+async def test_who_lost_the_answer_is_told_the_secret_by_the_same_key(
+    api: Api, caller: httpx.AsyncClient
+) -> None:
+    spec, headers = {"url": URL, "description": "x"}, {"Idempotency-Key": "k"}
+    first, again = [await caller.post(ENDPOINTS, json=spec, headers=headers) for _ in range(2)]
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert "Idempotency-Replayed" not in first.headers
+    assert (again.json(), again.headers["Location"]) == (first.json(), first.headers["Location"])
+    assert len((await caller.get(ENDPOINTS)).json()["items"]) == 1
+    other = await caller.post(ENDPOINTS, json=spec | {"description": "y"}, headers=headers)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency-key-reused")
+    somebody = await (await api.caller()).post(ENDPOINTS, json=spec, headers=headers)
+    assert somebody.json()["id"] != first.json()["id"]
+
+    rotate = f"{place(first.json())}/rotate-secret"
+    rotated, once_more = [await caller.post(rotate, json={}, headers=headers) for _ in range(2)]
+    assert (rotated.status_code, once_more.json()) == (201, rotated.json())
+    assert rotated.json()["secret"] != first.json()["secret"]
+    assert once_more.headers["Idempotency-Replayed"] == "true"
+    # What is told is how it is now.
+    replayed = await caller.post(ENDPOINTS, json=spec, headers=headers)
+    assert replayed.json()["secret"] == rotated.json()["secret"]
+
+    await caller.delete(place(first.json()))
+    gone = await caller.post(ENDPOINTS, json=spec, headers=headers)
+    assert (gone.status_code, gone.json()["code"]) == (404, "not-found")
+    assert (await caller.get(ENDPOINTS)).json()["items"] == []
+
+
+async def test_twins_in_the_same_moment_make_one_endpoint(caller: httpx.AsyncClient) -> None:
+    async def insisted() -> httpx.Response:
+        """On a busy machine a twin may have to come back."""
+        while True:
+            answer = await caller.post(ENDPOINTS, json={"url": URL}, headers={"Idempotency-Key": "k"})
+            if answer.status_code != 409:
+                return answer
+
+    answers = await asyncio.gather(*(insisted() for _ in range(5)))
+    assert len({(answer.json()["id"], answer.json()["secret"]) for answer in answers}) == 1
+    assert len((await caller.get(ENDPOINTS)).json()["items"]) == 1
+
+
+async def test_a_refused_endpoint_does_not_use_up_its_key(caller: httpx.AsyncClient) -> None:
+    headers = {"Idempotency-Key": "k"}
+    refused = await caller.post(ENDPOINTS, json={"url": "https://10.0.0.1/"}, headers=headers)
+    assert refused.status_code == 422
+    assert (await caller.post(ENDPOINTS, json={"url": URL}, headers=headers)).status_code == 201
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ async def test_a_receiver_of_the_documentation_takes_what_is_genuine(
         await deliver_webhooks(ctx, endpoint=endpoint.id)
         # One that it does not know at all.
         async with sessions.begin() as session:
-            await rotate_secret(session, tenant.client, vault, endpoint.id, Cause("test"))
+            await rotate_secret(session, tenant.client, vault, endpoint.id, Cause("test"), force=True)
             await an_export(session, tenant)
         await deliver_webhooks(ctx, endpoint=endpoint.id)
         assert said.read_text().split() == ["export.created", first.id, "export.created", second.id]

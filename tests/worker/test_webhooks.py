@@ -202,7 +202,8 @@ async def test_two_secrets_sign_for_a_day_after_a_rotation(
     async with receive(FINE) as receiving:
         async with sessions.begin() as session:
             client = receiving.tenant.client
-            _, new = await rotate_secret(session, client, vault, receiving.endpoint, Cause("test"))
+            rotated = await rotate_secret(session, client, vault, receiving.endpoint, Cause("test"))
+            new = vault.decrypt(rotated.secret)
         await receiving.happens()
         await receiving.deliver()
         verified(receiving.server.requests[0], receiving.secret, new)

@@ -176,22 +176,22 @@ GUARDS = (
         "one request at a time for an idempotency key",
         "two exports by the same request sent twice at once",
         "tests/api/test_exports.py::test_twins_in_the_same_moment_make_one_export",
-        Edit("app/exports/idempotency.py", '    await _take_turn(session, f"{client} {route} {key}")\n', ""),
+        Edit("app/access/idempotency.py", '    await _take_turn(session, f"{client} {route} {key}")\n', ""),
     ),
     Guard(
         "an idempotency key goes with its body",
         "another request taken for a repetition, and never done",
         "tests/api/test_exports.py::test_a_key_with_another_body_is_refused",
-        Edit("app/exports/idempotency.py", "if known.fingerprint != digest:", "if False:"),
+        Edit("app/access/idempotency.py", "if known.fingerprint != digest:", "if False:"),
     ),
     Guard(
         "an idempotency key belongs to its client and route",
         "a caller that is answered with the export of another one",
         "tests/api/test_exports.py::test_a_key_belongs_to_its_client_and_route",
         Edit(
-            "app/exports/idempotency.py",
+            "app/access/idempotency.py",
             "known = await session.get(IdempotencyKey, (client, route, key))",
-            """look = text("SELECT fingerprint, export FROM idempotency_keys WHERE key = :key")
+            """look = text("SELECT fingerprint, export AS made FROM idempotency_keys WHERE key = :key")
     known = (await session.execute(look, {"key": key})).one_or_none()""",
         ),
     ),

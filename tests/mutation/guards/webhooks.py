@@ -77,8 +77,8 @@ GUARDS = (
         f"{ON_API}::test_secrets_are_encrypted_at_rest",
         Edit(
             ENDPOINTS,
-            "        secret=vault.encrypt(secret),\n",
-            "        secret=secret.get_secret_value().encode(),\n",
+            "        secret=vault.encrypt(new_secret()),\n",
+            "        secret=new_secret().get_secret_value().encode(),\n",
         ),
     ),
     Guard(
@@ -116,6 +116,12 @@ GUARDS = (
             "CASE WHEN previous_until > now() THEN previous_secret END",
             "previous_secret",
         ),
+    ),
+    Guard(
+        "a secret is not rotated twice within a day by mistake",
+        "requests that are refused by a receiver which still has the secret before the last one",
+        f"{ON_API}::test_a_secret_is_not_rotated_twice_within_a_day_unless_forced",
+        Edit(ENDPOINTS, "until > now and not force", "until > now and False"),
     ),
     Guard(
         "the addresses of a receiver are checked",
