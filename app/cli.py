@@ -295,7 +295,10 @@ def verify(
     async def run() -> list[Violation]:
         store = open_store(settings.files_url) if files else None
         async with _migrated_database(settings) as database, database.sessions() as session:
-            return [violation async for violation in violations(session, store)]
+            return [
+                violation
+                async for violation in violations(session, store, webhook_days=settings.webhook_days)
+            ]
 
     found = _run(run())
     for violation in found:

@@ -13,14 +13,11 @@ from app.ids import EndpointId, EventId
 # The task that is a wake-up of an endpoint.
 DELIVER_WEBHOOKS = "deliver_webhooks"
 
-# One statement, so that an event costs one more round trip, whether or not anybody wants it. An administrator
-# is told of everything, others of what they may see: their own exports and schedules, what is made of those,
-# and the workspaces they have a grant for. The tables are named and not imported, for they are of layers
-# above. Those that want several of the events are woken by one job. An endpoint that is being deleted is
-# waited for: it must not fail the transaction of an event.
-ENQUEUE = text("""
-    WITH told AS (
-        SELECT events.id, events.type, events.export, events.run,
+# Who wants to be told of which of the events `told`. An administrator is told of everything, others of what
+# they may see: their own exports and schedules, what is made of those, and the workspaces they have a grant
+# for. The tables are named and not imported, for they are of layers above.
+TOLD = """
+        SELECT events.id, events.type, events.export, events.run, events.created_at,
             coalesce(exports.client, schedules.client) AS owner,
             coalesce(
                 lanes.workspace, exports.workspace, schedules.workspace, events.data ->> 'workspace'
@@ -29,13 +26,10 @@ ENQUEUE = text("""
         LEFT JOIN lanes ON lanes.key = events.lane
         LEFT JOIN exports ON exports.id = events.export
         LEFT JOIN schedules ON schedules.id = events.data ->> 'schedule'
-        WHERE events.id = ANY (:events)
-    ), entered AS (
-        INSERT INTO webhook_deliveries (endpoint, event)
-        SELECT wanting.id, told.id
+"""
+WANTED = """
         FROM told, webhook_endpoints AS wanting JOIN clients ON clients.id = wanting.client
         WHERE wanting.disabled_at IS NULL AND clients.revoked_at IS NULL
-          AND (CAST(:endpoint AS text) IS NULL OR wanting.id = :endpoint)
           AND (wanting.types = '{}' OR told.type = ANY (wanting.types))
           AND (wanting.workspaces = '{}' OR told.workspace = ANY (wanting.workspaces))
           AND ('admin' = ANY (clients.scopes)
@@ -47,6 +41,19 @@ ENQUEUE = text("""
                 ELSE told.workspace IS NOT NULL AND EXISTS (
                     SELECT FROM grants WHERE client = clients.id AND workspace IN ('*', told.workspace))
                 END)
+"""
+# One statement, so that an event costs one more round trip, whether or not anybody wants it. Those that want
+# several of the events are woken by one job. An endpoint that is being deleted is waited for: it must not
+# fail the transaction of an event.
+ENQUEUE = text(f"""
+    WITH told AS (
+        {TOLD}
+        WHERE events.id = ANY (:events)
+    ), entered AS (
+        INSERT INTO webhook_deliveries (endpoint, event)
+        SELECT wanting.id, told.id
+        {WANTED}
+          AND (CAST(:endpoint AS text) IS NULL OR wanting.id = :endpoint)
         FOR KEY SHARE OF wanting
         ON CONFLICT (endpoint, event) DO UPDATE
         SET state = 'pending', due_at = now(), tries = 0, failing_since = NULL, failed_at = NULL,
@@ -62,7 +69,7 @@ ENQUEUE = text("""
             ::procrastinate_job_to_defer_v1)) AS jobs
     FROM (SELECT DISTINCT endpoint FROM entered) AS woken
     HAVING count(*) > 0
-""").bindparams(bindparam("events", type_=ARRAY(Text)), bindparam("endpoint", type_=Text))
+""").bindparams(bindparam("events", type_=ARRAY(Text)), bindparam("endpoint", type_=Text))  # noqa: S608
 
 
 async def enqueue(

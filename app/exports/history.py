@@ -22,6 +22,7 @@ from app.exports.models import Export, Status
 from app.exports.reading import ExportFilter, ExportView, export_views
 from app.exports.states import FINAL, LIVE, MAY_BECOME
 from app.ids import ExportId, LaneKey, RunId
+from app.webhooks.promises import broken_promises
 
 AT_ONCE = 500
 # An export is still queued for its caller while its run is only tried, and may be canceled then.
@@ -32,7 +33,7 @@ T = TypeVar("T")
 
 
 class Promise(StrEnum):
-    """What is promised of exports."""
+    """What is promised."""
 
     RECORDED = "every change is an event"
     ONE_STEP = "a status follows another as it may"
@@ -41,6 +42,7 @@ class Promise(StrEnum):
     LATENCY = "the parts of the latency add up"
     FILE = "a succeeded export has its verified file"
     REMOVED = "what was removed is gone"
+    TOLD = "a webhook endpoint is told of what it wants to know"
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,11 @@ class Violation:
     detail: str
 
 
-async def violations(session: AsyncSession, store: Store | None = None) -> AsyncIterator[Violation]:
-    """Go through everything that is kept, some at a time; with a store, its files are read too.
+async def violations(
+    session: AsyncSession, store: Store | None = None, *, webhook_days: int | None = None
+) -> AsyncIterator[Violation]:
+    """Go through everything that is kept, some at a time; with a store, its files are read too. Deliveries of
+    webhooks may be forgotten after so many days.
 
     The session has to be fresh: all is seen as of one moment, though the service goes on.
     """
@@ -67,6 +72,8 @@ async def violations(session: AsyncSession, store: Store | None = None) -> Async
         yield found
     async for found in _in_ends(session):
         yield found
+    async for broken in broken_promises(session, webhook_days):
+        yield Violation(Promise.TOLD, broken.endpoint, broken.detail)
     if store:
         async for found in _in_files(session, store):
             yield found

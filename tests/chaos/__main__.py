@@ -204,7 +204,8 @@ async def broken(load: Load, storm: Storm) -> AsyncIterator[str]:
     """Each promise that was not kept."""
     service = storm.service
     async with service.sessions() as session:
-        async for violation in violations(session, open_store(service.settings.files_url)):
+        store, days = open_store(service.settings.files_url), service.settings.webhook_days
+        async for violation in violations(session, store, webhook_days=days):
             yield str(violation)
     async with service.sessions() as session:
         kept = set(await session.scalars(select(Export.id)))
