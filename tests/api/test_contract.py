@@ -59,13 +59,14 @@ positive_data_acceptance.expected-statuses = ["2xx", 404, 410, 422]
 [[operations]]
 include-operation-id = "create_webhook_endpoint"
 [operations.checks]
-positive_data_acceptance.expected-statuses = ["2xx", 422, 429]
+positive_data_acceptance.expected-statuses = ["2xx", 404, 409, 422, 429]
 
 [[operations]]
 include-operation-id = [
     "create_credential", "replace_credential_token", "put_workspace", "create_resource_export",
     "create_graph_export", "plan_export", "post_client", "patch_client", "post_schedule", "put_schedule",
-    "preview_cron", "patch_webhook_endpoint", "replay_webhooks", "test_webhook_endpoint"
+    "preview_cron", "patch_webhook_endpoint", "replay_webhooks", "test_webhook_endpoint",
+    "rotate_webhook_secret"
 ]
 [operations.checks]
 positive_data_acceptance.expected-statuses = ["2xx", 404, 409, 422]
