@@ -12,7 +12,7 @@ from app.events.log import EventType, new_event, record_all
 from app.exports.estimates import Estimate
 from app.exports.latency import database_now
 from app.exports.models import Export, Status
-from app.exports.plan import estimate_of
+from app.exports.plan import estimates_of
 from app.exports.reading import views_of
 from app.ids import ExportId, LaneKey
 from app.lanes.notifications import notify_change
@@ -45,8 +45,9 @@ async def tell_of_risks(session: AsyncSession, lane: LaneKey, actor: str) -> int
     views = await views_of(session, (await session.scalars(EARLIEST, {"lane": lane})).all())
     now = await database_now(session)
     late = dict[ExportId, Estimate | None]()
+    estimates = await estimates_of(session, views)
     for view in views:
-        estimate, due = await estimate_of(session, view), view.export.deliver_by
+        estimate, due = estimates[view.export.id], view.export.deliver_by
         if due and (due < now or (estimate and estimate.finish_p90 > due)):
             late[view.export.id] = estimate
     return await _tell(session, late, now, actor) if late else 0

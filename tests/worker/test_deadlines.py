@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import event, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.access.models import Priority
@@ -173,6 +173,25 @@ async def test_an_export_that_will_come_too_late_is_told_of_in_time_and_once(
         seen = [await session.get_one(Export, export.id) for export in (late, in_time, free)]
     assert [export.at_risk_since is not None for export in seen] == [True, False, False]
     await check_history(sessions)
+
+
+async def test_a_queue_is_judged_by_one_look_into_the_past(
+    sessions: Sessions, tenant: Tenant, ctx: Context, database: Database
+) -> None:
+    await past_runs(sessions, tenant, 100)
+    looks = list[str]()
+
+    def look(_: Any, __: Any, statement: str, *___: Any) -> None:
+        if "archiving" in statement and "UNION ALL" in statement:
+            looks.append(statement)
+
+    event.listen(database.engine.sync_engine, "before_cursor_execute", look)
+    exports = [await watched(sessions, tenant, 3600) for _ in range(5)]
+    # They are all alike but for the moment that they ask from, which is no part of a shape.
+    async with sessions() as session:
+        assert len(set(await session.scalars(select(Run.shape).where(Run.status == Status.QUEUED)))) == 1
+    await watch_deadlines(ctx)
+    assert (len(exports), len(looks)) == (5, 1)
 
 
 async def test_without_an_estimate_a_deadline_is_told_of_when_it_has_passed(
