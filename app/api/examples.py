@@ -233,6 +233,7 @@ SCHEDULE: dict[str, Any] = {
     "watermark": "2026-01-01T02:03:04.567Z",
     "next_slot": "2026-01-02T02:00:00Z",
     "next_at": "2026-01-02T02:03:17Z",
+    "put_off": None,
     "last_export": "exp_01997d3c5b7d7e3f8a1b2c3d4e5f6071",
     "skips": 0,
     "skip_reason": None,

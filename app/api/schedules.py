@@ -89,6 +89,9 @@ class ScheduleOut(BaseModel):
     )
     next_slot: datetime | None = Field(description="Null while it is paused.")
     next_at: datetime | None = Field(description="When that is fired: the slot with its jitter.")
+    put_off: SkipReason | None = Field(
+        description="Why that slot is due and has no export yet; it is tried again at `next_at`."
+    )
     last_export: str | None = Field(description="The export of the last slot that had one.")
     skips: int = Field(description="Slots skipped in a row, the missed ones in a row taken as one.")
     skip_reason: SkipReason | None = Field(description="Why the last of these was.")
@@ -111,6 +114,7 @@ class ScheduleOut(BaseModel):
             watermark=view.watermark,
             next_slot=None if schedule.paused_at else schedule.next_slot,
             next_at=None if schedule.paused_at else schedule.fires_at,
+            put_off=schedule.put_off,
             last_export=schedule.last_export,
             skips=schedule.skips,
             skip_reason=schedule.skip_reason,

@@ -24,6 +24,7 @@ from app.schedules.watermarks import watermark_of
 
 # A restart, or a failover of PostgreSQL, makes no slot a missed one.
 ON_TIME = timedelta(minutes=5)
+TRIED_AGAIN_AFTER = timedelta(minutes=3)
 AT_ONCE = 1000
 REASONS = {
     Code.VALIDATION_FAILED: SkipReason.GRANT_MISSING,  # of the priority
@@ -31,6 +32,8 @@ REASONS = {
     Code.QUEUE_FULL: SkipReason.QUEUE_FULL,
     Code.LANE_DRAINING: SkipReason.LANE_DRAINING,
 }
+# What may be otherwise soon, without anybody's doing.
+PASSING = {SkipReason.QUOTA_EXCEEDED, SkipReason.QUEUE_FULL}
 # What a person has brought about is nothing amiss.
 WANTED = {SkipReason.PAUSED, SkipReason.CHANGED}
 
@@ -62,7 +65,8 @@ async def due_schedules(session: AsyncSession, now: datetime) -> Sequence[Schedu
 
 async def fire(session: AsyncSession, schedule_id: ScheduleId, rules: Rules, now: datetime) -> Export | None:
     """Ask for the export of the newest slot that is due, and skip those before it, in one transaction with
-    moving on to the next: so each slot is dealt with once, whoever looks at it.
+    moving on to the next: so each slot is dealt with once, whoever looks at it. What finds a full queue or a
+    quota used up is put off, if it is to be caught up with, for as long as no other slot is due.
 
     `now` is to be the database's: a worker whose clock is fast must not fire too early.
     """
@@ -79,7 +83,13 @@ async def fire(session: AsyncSession, schedule_id: ScheduleId, rules: Rules, now
         await _skip(session, schedule, newest, Skipped(SkipReason.MISSED), rules, by=timing)
     outcome = await _export_of(session, schedule, newest, rules)
     following = timing.slot_after(newest)
+    schedule.put_off = None
     if isinstance(outcome, Skipped):
+        if outcome.reason in PASSING and schedule.catch_up is CatchUp.LATEST:
+            schedule.put_off = outcome.reason
+            schedule.fires_at = min(now + TRIED_AGAIN_AFTER, timing.fires_at(following))
+            await session.flush()
+            return None
         await _skip(session, schedule, following, outcome, rules, by=timing)
         return None
     schedule.last_export, schedule.skips = outcome.id, 0
@@ -95,6 +105,15 @@ async def pass_over(
     if by.fires_at(schedule.next_slot) <= now:
         following = by.slot_after(by.newest_due(schedule.next_slot, now))
         await _skip(session, schedule, following, Skipped(reason), rules, by=by)
+
+
+async def skip_put_off(session: AsyncSession, schedule: Schedule, rules: Rules, *, by: Timing) -> None:
+    """Skip the slot that is put off, if one is, for the reason that it was put off for. The caller holds the
+    schedule's row lock.
+    """
+    if schedule.put_off:
+        why, schedule.put_off = Skipped(schedule.put_off), None
+        await _skip(session, schedule, by.slot_after(schedule.next_slot), why, rules, by=by)
 
 
 def timing_of(schedule: Schedule) -> Timing:
@@ -158,6 +177,9 @@ async def _skip(
     session: AsyncSession, schedule: Schedule, until: datetime, why: Skipped, rules: Rules, *, by: Timing
 ) -> None:
     """Tell of all slots before `until` at once: after a long time there may be thousands."""
+    await skip_put_off(session, schedule, rules, by=by)
+    if schedule.next_slot >= until:
+        return
     detail = {"detail": why.detail} if why.detail else {}
     await record(
         session,

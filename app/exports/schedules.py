@@ -17,7 +17,7 @@ from app.access.models import Client, Scope
 from app.database.base import Json
 from app.events.log import Cause, EventType, audit
 from app.exports.accept import Rules, Slot, admit, lane_of
-from app.exports.firing import pass_over, submission_of, timing_of
+from app.exports.firing import pass_over, skip_put_off, submission_of, timing_of
 from app.exports.requests import Moment
 from app.exports.templates import ScheduledExport, ScheduledWishes
 from app.ids import ScheduleId, new_schedule_id
@@ -180,6 +180,7 @@ async def remove(
 ) -> None:
     """End it; what was fired goes on, and can still be found by it. Raises `ProblemError` `not-found`."""
     schedule = await _locked(session, client, schedule_id)
+    await skip_put_off(session, schedule, rules, by=timing_of(schedule))
     schedule.removed_at = func.now()
     await session.flush()
     await _audit(session, EventType.SCHEDULE_REMOVED, schedule, rules, cause)

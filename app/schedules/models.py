@@ -13,7 +13,7 @@ from app.ids import ClientId, ExportId, ScheduleId
 
 class CatchUp(StrEnum):
     """What becomes of slots that were missed while no worker lived: `skip` passes over all of them, `latest`
-    makes up for the newest.
+    makes up for the newest, and tries again where the queue is full or a quota is used up.
     """
 
     SKIP = "skip"
@@ -52,7 +52,8 @@ class Schedule(Base):
     """What a client wants exported, and when. A removed one is kept: exports and events name it.
 
     `next_slot` is the first slot that has neither been fired nor skipped, and `fires_at` its time with
-    jitter. `export` is the request as its client gave it. `skips` counts slots skipped in a row.
+    jitter; or if that slot is `put_off`, for which reason is told, when it is tried again. `export` is the
+    request as its client gave it. `skips` counts slots skipped in a row.
     """
 
     __tablename__ = "schedules"
@@ -69,6 +70,7 @@ class Schedule(Base):
     export: Mapped[Json]
     next_slot: Mapped[datetime]
     fires_at: Mapped[datetime]
+    put_off: Mapped[SkipReason | None] = mapped_column(one_of(SkipReason, "put_off"))
     last_export: Mapped[ExportId | None]
     skips: Mapped[int] = mapped_column(server_default=text("0"))
     skip_reason: Mapped[SkipReason | None] = mapped_column(one_of(SkipReason, "skip_reason"))

@@ -29,7 +29,7 @@ from app.exports.states import change, locked_run
 from app.ids import LaneKey, ScheduleId
 from app.lanes.control import drain
 from app.lanes.control import resume as reopen
-from app.schedules.models import Schedule, Watermark
+from app.schedules.models import Schedule, SkipReason, Watermark
 from app.schedules.slots import Timing
 from tests.builders import Tenant, a_schedule, a_tenant
 from tests.history import check_history
@@ -288,6 +288,81 @@ async def test_a_paused_schedule_fires_nothing_and_tells_what_it_passed_over(
         await resume(session, tenant.client, schedule, Rules(), now, WORD)
     assert await skips(sessions, schedule) == [Skip(NOON + HOUR, NOON + 3 * HOUR, "paused")]
     assert len(await tick(sessions, NOON + 3 * HOUR)) == 1
+
+
+FULL = Rules(limits=Limits(queued_per_lane=0))
+
+
+async def test_a_slot_that_meets_a_full_queue_is_tried_again_until_there_is_room(
+    sessions: Sessions, tenant: Tenant
+) -> None:
+    schedule = await made(sessions, tenant, catch_up="latest")
+    for minutes in (0, 3, 6):
+        assert await tick(sessions, NOON + HOUR + minutes * MINUTE, FULL) == []
+        # Not each time that a worker looks.
+        assert await tick(sessions, NOON + HOUR + (minutes + 2.9) * MINUTE) == []
+    async with sessions() as session:
+        found = await session.get_one(Schedule, schedule)
+    assert (found.next_slot, found.put_off, found.skips) == (NOON + HOUR, SkipReason.QUEUE_FULL, 0)
+    (export,) = await tick(sessions, NOON + HOUR + 9 * MINUTE)
+    assert export.slot == NOON + HOUR
+    await ended(sessions, export)
+    assert await tick(sessions, NOON + HOUR + 59 * MINUTE) == []
+    (after,) = await tick(sessions, NOON + 2 * HOUR)
+    assert after.slot == NOON + 2 * HOUR
+    assert await skips(sessions, schedule) == []
+    async with sessions() as session:
+        assert (await session.get_one(Schedule, schedule)).put_off is None
+
+
+async def test_a_slot_that_finds_no_room_is_skipped_for_that_when_the_next_is_due(
+    sessions: Sessions, tenant: Tenant
+) -> None:
+    schedule = await made(sessions, tenant, catch_up="latest")
+    assert await tick(sessions, NOON + HOUR, FULL) == []
+    # The next slot is looked for when it is due, not three minutes later.
+    assert await tick(sessions, NOON + 2 * HOUR - MINUTE, FULL) == []
+    (export,) = await tick(sessions, NOON + 2 * HOUR)
+    assert export.slot == NOON + 2 * HOUR
+    assert await skips(sessions, schedule) == [Skip(NOON + HOUR, NOON + 2 * HOUR, "queue_full")]
+    await ended(sessions, export)
+    assert await tick(sessions, NOON + 3 * HOUR, FULL) == []
+    (late,) = await tick(sessions, NOON + 6 * HOUR)
+    assert late.slot == NOON + 6 * HOUR
+    assert (await skips(sessions, schedule))[1:] == [
+        Skip(NOON + 3 * HOUR, NOON + 4 * HOUR, "queue_full"),
+        Skip(NOON + 4 * HOUR, NOON + 6 * HOUR, "missed"),
+    ]
+
+
+async def test_what_is_put_off_meanwhile_is_told_of_for_its_own_reason(
+    sessions: Sessions, tenant: Tenant
+) -> None:
+    schedules = [await made(sessions, tenant, catch_up="latest") for _ in range(4)]
+    paused, moved, ended_one, revoked = schedules
+    assert await tick(sessions, NOON + HOUR, FULL) == []
+    now = NOON + 2 * HOUR + MINUTE
+    async with sessions.begin() as session:
+        await pause(session, tenant.client, paused, Rules(), WORD)
+        await resume(session, tenant.client, paused, Rules(), now, WORD)
+        await remove(session, tenant.client, ended_one, Rules(), WORD)
+    await changed(sessions, tenant, moved, NOON + HOUR + MINUTE, cron="30 * * * *")
+    put_off = Skip(NOON + HOUR, NOON + 2 * HOUR, "queue_full")
+    assert await skips(sessions, paused) == [put_off, Skip(NOON + 2 * HOUR, NOON + 3 * HOUR, "paused")]
+    assert await skips(sessions, ended_one) == await skips(sessions, moved) == [put_off]
+    async with sessions.begin() as session:
+        await revoke_client(session, tenant.client.id, WORD)
+    assert await tick(sessions, NOON + HOUR + 3 * MINUTE) == []
+    assert await skips(sessions, revoked) == [Skip(NOON + HOUR, NOON + 2 * HOUR, "client_revoked")]
+
+
+async def test_what_is_not_to_be_caught_up_with_is_not_tried_again(
+    sessions: Sessions, tenant: Tenant
+) -> None:
+    schedule = await made(sessions, tenant, catch_up="skip")
+    assert await tick(sessions, NOON + HOUR, FULL) == []
+    assert await skips(sessions, schedule) == [Skip(NOON + HOUR, NOON + 2 * HOUR, "queue_full")]
+    assert await tick(sessions, NOON + HOUR + 3 * MINUTE) == []
 
 
 async def test_a_removed_schedule_fires_nothing(sessions: Sessions, tenant: Tenant) -> None:

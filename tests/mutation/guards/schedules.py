@@ -31,6 +31,18 @@ GUARDS = (
         Edit(FIRING, "if is_late and schedule.catch_up is CatchUp.SKIP:", "if False:"),
     ),
     Guard(
+        "what meets a full queue is tried again",
+        "a night without its export, because the queue was full at three for a minute",
+        f"{ON_FIRING}::test_a_slot_that_meets_a_full_queue_is_tried_again_until_there_is_room",
+        Edit(FIRING, "outcome.reason in PASSING and", "False and"),
+    ),
+    Guard(
+        "what was put off is told of when its time is over",
+        "slots without an export that nobody is told of",
+        f"{ON_FIRING}::test_what_is_put_off_meanwhile_is_told_of_for_its_own_reason",
+        Edit(SCHEDULES, "    await skip_put_off(session, schedule, rules, by=timing_of(schedule))\n", ""),
+    ),
+    Guard(
         "a slot does not stack behind the export of the last",
         "a queue that grows without end where exports take longer than from slot to slot",
         f"{ON_FIRING}::test_a_slot_does_not_stack_behind_the_export_of_the_last",
