@@ -5,12 +5,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
+from app.opt_fields import parse, pick, split
 from app.sandbox import exportrequests
 from app.sandbox.cast import cast_of, workspace_name
 from app.sandbox.clock import timestamp
 from app.sandbox.exchange import AsanaRoute, as_json, exchange_of, fault_of, sandbox_of
 from app.sandbox.faults import FaultKind
-from app.sandbox.fields import parse, pick
 from app.sandbox.files import mint
 from app.sandbox.jobs import Job, JobKind, JobStatus
 from app.sandbox.refusals import Refused, forbidden, unknown
@@ -207,7 +207,7 @@ def _shown(
     """The object with the fields asked for, in the query or in the body's `options`."""
     options, query = options or {}, request.query_params
     wanted = options.get("fields") or query.get("opt_fields") or ()
-    paths = wanted.split(",") if isinstance(wanted, str) else [str(path) for path in wanted]
+    paths = split(wanted) if isinstance(wanted, str) else [str(path) for path in wanted]
     pretty = options.get("pretty") is True or query.get("opt_pretty", "false").lower() in ("true", "1", "")
     if paths:
         value = pick(value, parse(paths))

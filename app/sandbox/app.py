@@ -1,16 +1,15 @@
 """The stand-in as an ASGI application."""
 
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.sandbox import api, files, panel
 from app.sandbox.settings import SandboxSettings
 from app.sandbox.state import Sandbox
+from app.single_slashes import SingleSlashes
 
 DESCRIPTION = """Asana's export endpoints as far as they are documented, with a world of its own.
 
@@ -33,17 +32,5 @@ def create_sandbox(settings: SandboxSettings | None = None) -> FastAPI:
     app.state.sandbox = sandbox
     for router in (api.router, files.router, panel.router, api.nothing_here):
         app.include_router(router)
-    app.add_middleware(SingleSlashes)
+    app.add_middleware(SingleSlashes, prefix="/")
     return app
-
-
-class SingleSlashes:
-    """Read `//` in a path as `/`: a client whose host ends with a slash sends that, and Asana takes it."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            scope["path"] = re.sub("/{2,}", "/", scope["path"])
-        await self._app(scope, receive, send)

@@ -6,8 +6,8 @@ from typing import Any
 
 import orjson
 
+from app.opt_fields import Tree, parse
 from app.sandbox import filters
-from app.sandbox.fields import Tree, parse
 from app.sandbox.refusals import Refused, missing, unknown
 from app.sandbox.settings import SandboxSettings, WorkspaceSpec
 from app.sandbox.world import Parent, find_parent, is_no_parent

@@ -1,6 +1,7 @@
 """The objects below a goal, project, portfolio or team, in the order of a graph export."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from app.sandbox.cast import Cast, Compact, compact
 from app.sandbox.clock import timestamp
@@ -119,3 +120,14 @@ def _time_entry(line: Line) -> Line:
         "entered_on": line["created_at"][:10],
         "task": {"gid": line["gid"], "resource_type": "task"},
     }
+
+
+def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The object with dotted keys instead of objects inside it."""
+    flattened: dict[str, Any] = {}
+    for key, item in value.items():
+        if isinstance(item, dict):
+            flattened |= flat(item, f"{prefix}{key}.")
+        else:
+            flattened[prefix + key] = item
+    return flattened

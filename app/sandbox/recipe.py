@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import orjson
 
+from app.opt_fields import pick
 from app.sandbox import content, filters
 from app.sandbox.cast import Cast, cast_of
 from app.sandbox.dice import fraction
 from app.sandbox.exportrequests import Item
-from app.sandbox.fields import flat, pick
-from app.sandbox.graph import graph_lines
+from app.sandbox.graph import flat, graph_lines
 from app.sandbox.settings import WorkspaceSpec
 from app.sandbox.world import Parent
 

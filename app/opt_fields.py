@@ -1,30 +1,40 @@
-"""`opt_fields` paths: which parts of an object to show."""
+"""Which parts of an object to show, as Asana's API is asked: by `opt_fields` or a body's `options`."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 Tree = dict[str, "Tree"]
 _GROUP = re.compile(r"\(([^()]*)\)")
+# Asana's own are much shorter; a chain of groups stands for more paths than there is time to look at.
+LONGEST, MOST = 200, 1000
+
+
+def split(given: str) -> list[str]:
+    """The paths of `opt_fields`: separated by commas, or the way Python writes a list."""
+    return [path.strip(" []'\"") for path in given.split(",")]
 
 
 def parse(paths: Iterable[str]) -> Tree:
     """Read paths such as `name`, `assignee.name`, `this.gid` and `memberships.(project|section).gid`."""
     tree: Tree = {}
     for path in paths:
-        for plain in _spelled_out(path.strip()):
+        for plain in islice(_spelled_out(path.strip()), MOST) if len(path) <= LONGEST else ():
             branch = tree
             for part in plain.removeprefix("this.").split("."):
                 branch = branch.setdefault(part, {})
     return tree
 
 
-def _spelled_out(path: str) -> list[str]:
+def _spelled_out(path: str) -> Iterator[str]:
     group = _GROUP.search(path)
     if group is None:
-        return [path]
+        yield path
+        return
     before, after = path[: group.start()], path[group.end() :]
-    return [plain for choice in group[1].split("|") for plain in _spelled_out(before + choice + after)]
+    for choice in group[1].split("|"):
+        yield from _spelled_out(before + choice + after)
 
 
 def pick(value: Mapping[str, Any], tree: Tree) -> dict[str, Any]:
@@ -44,14 +54,3 @@ def _picked(value: Any, tree: Tree) -> Any:
     if not tree and "gid" in value:
         return {key: value[key] for key in ("gid", "resource_type") if key in value}
     return pick(value, tree) if tree else value
-
-
-def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The object with dotted keys instead of objects inside it."""
-    flattened: dict[str, Any] = {}
-    for key, item in value.items():
-        if isinstance(item, dict):
-            flattened |= flat(item, f"{prefix}{key}.")
-        else:
-            flattened[prefix + key] = item
-    return flattened
