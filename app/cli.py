@@ -153,6 +153,9 @@ def create_key(
     highest_priority: Annotated[
         Priority, typer.Option(help="The most urgent it may ask for.")
     ] = Priority.HIGH,
+    default_workspace: Annotated[
+        str | None, typer.Option(metavar="GID", help="Of graph exports as at Asana, which name none.")
+    ] = None,
 ) -> None:
     """Make an API key and print it. Only a hash of it is kept: it cannot be shown again."""
     settings = _settings()
@@ -161,7 +164,8 @@ def create_key(
         {"workspace": gid, "kinds": kind, "highest_priority": highest_priority} for gid in set(workspace)
     ]
     try:
-        spec = ClientSpec.model_validate({"name": name, "scopes": scope, "grants": grants})
+        given = {"name": name, "scopes": scope, "grants": grants, "default_workspace": default_workspace}
+        spec = ClientSpec.model_validate(given)
     except ValidationError as error:
         raise SystemExit(_faults("the key cannot be made", error)) from None
 

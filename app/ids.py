@@ -1,5 +1,6 @@
 """Names of things: a prefix that says what it is, and a UUIDv7 (RFC 9562) that sorts by time of making."""
 
+from secrets import randbits
 from typing import NewType
 
 from uuid_utils import uuid7
@@ -58,3 +59,11 @@ def new_endpoint_id() -> EndpointId:
 
 def new_worker_id() -> WorkerId:
     return WorkerId(f"wrk_{uuid7().hex}")
+
+
+def new_job_gid() -> int:
+    """An even number of 19 digits that fits 64 bits with a sign.
+
+    By chance: counted on from a restored backup, one that a caller still has would come to name another job.
+    """
+    return 2 * (2**61 + randbits(61))

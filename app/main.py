@@ -8,6 +8,7 @@ from fastapi_offline import FastAPIOffline
 
 from app.api import (
     artifacts,
+    asana,
     attention,
     clients,
     credentials,
@@ -25,6 +26,7 @@ from app.api import (
     webhooks,
     workspaces,
 )
+from app.api.asana_errors import BASE
 from app.api.bounded_body import BoundedBodyMiddleware
 from app.api.head import HeadMiddleware
 from app.api.notices import add_notices
@@ -34,6 +36,7 @@ from app.api.rate_limit import RateLimitMiddleware
 from app.api.request_id import RequestIdMiddleware
 from app.api.services import Services
 from app.settings import Settings
+from app.single_slashes import SingleSlashes
 
 MOST_BODY_BYTES = 1 << 20
 ROOMS = (
@@ -54,6 +57,7 @@ ROOMS = (
     health,
     metrics,
     problem_pages,
+    asana,
 )
 
 
@@ -83,6 +87,7 @@ def create_app(services: Services | None = None) -> FastAPI:
     app.add_middleware(UnexpectedErrorMiddleware)
     app.add_middleware(RateLimitMiddleware)
     app.add_middleware(RequestIdMiddleware)
+    app.add_middleware(SingleSlashes, prefix=BASE)
     return app
 
 

@@ -37,6 +37,7 @@ class Code(StrEnum):
     STORE_UNAVAILABLE = "store-unavailable"
     PRECONDITION_FAILED = "precondition-failed"
     RANGE_NOT_SATISFIABLE = "range-not-satisfiable"
+    DOWNLOAD_URL_REFUSED = "download-url-refused"
     ENDPOINT_DISABLED = "endpoint-disabled"
     SECRET_ROTATING = "secret-rotating"  # noqa: S105
     CREDENTIAL_REFUSED = "credential-refused"
@@ -192,6 +193,10 @@ EXPLANATIONS: dict[Code, Explanation] = {
         "The secret was rotated less than a day ago.",
         "Another rotation would end the secret before the present one, by which your receiver may still "
         "verify. Wait until the time in `detail`, or send `force`. Nothing was changed.",
+    ),
+    Code.DOWNLOAD_URL_REFUSED: Explanation(
+        "The download URL is not, or no longer, valid.",
+        "Get the job again: it has a fresh one, valid for an hour. Take it as it is, `signature` and all.",
     ),
     Code.ENDPOINT_DISABLED: Explanation(
         "The webhook endpoint is disabled.",

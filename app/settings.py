@@ -93,6 +93,11 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address on which the API listens.")
     port: int = Field(8080, ge=0, le=65535, description="Port on which the API listens.")
+    public_url: str | None = Field(
+        None,
+        description="Address by which callers reach the API, as `https://exports.example`, for the download "
+        "URLs of jobs. Empty: as each request has it.",
+    )
     requests_per_minute: PositiveInt = Field(
         6000, description="Requests that one client may send to one API process in a minute."
     )
@@ -242,6 +247,14 @@ class Settings(BaseSettings):
         if value:
             conninfo(value)
         return value or None
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_an_address(cls, value: str | None) -> str | None:
+        url = urlparse(value or "")
+        if value and not (url.scheme in {"http", "https"} and url.netloc and not url.query + url.fragment):
+            raise ValueError("must be as `https://exports.example`")
+        return value.rstrip("/") if value else None
 
     @field_validator("webhook_allow")
     @classmethod

@@ -14,7 +14,9 @@ from app.database.session import open_database
 from app.events import log as events_models
 from app.events import placing as feed_models
 from app.exports import attention as attention_models
+from app.exports import jobs as jobs_models
 from app.exports import models as exports_models
+from app.exports import parents as parents_models
 from app.lanes import models as lanes_models
 from app.schedules import models as schedules_models
 from app.settings import Settings
@@ -30,7 +32,9 @@ TABLES = (
     exports_models,
     feed_models,
     idempotency_models,
+    jobs_models,
     lanes_models,
+    parents_models,
     schedules_models,
     webhooks_models,
 )

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.access.models import ALL_WORKSPACES, Client, Grant, Kind, Priority, Scope
 from app.database.base import NO_KEY_UPDATE, Json
 from app.events.log import Cause, EventType, audit
-from app.ids import ClientId, new_client_id
+from app.ids import GID, ClientId, new_client_id
 from app.problems import Code, ProblemError
 
 T = TypeVar("T")
@@ -99,6 +99,14 @@ RetentionDays = Annotated[
         "if there is none either, the service's own.",
     ),
 ]
+DefaultWorkspace = Annotated[
+    str | None,
+    Field(
+        pattern=GID,
+        description="Workspace of graph exports asked for at `/api/1.0` without naming one; null to have it "
+        "found by their parent.",
+    ),
+]
 
 
 class ClientSpec(BaseModel):
@@ -112,6 +120,7 @@ class ClientSpec(BaseModel):
     max_queued: MaxQueued = None
     max_stored_bytes: MaxStoredBytes = None
     retention_days: RetentionDays = None
+    default_workspace: DefaultWorkspace = None
 
 
 class ClientChanges(BaseModel):
@@ -126,6 +135,7 @@ class ClientChanges(BaseModel):
     max_queued: MaxQueued = Field(default_factory=lambda: None)
     max_stored_bytes: MaxStoredBytes = Field(default_factory=lambda: None)
     retention_days: RetentionDays = Field(default_factory=lambda: None)
+    default_workspace: DefaultWorkspace = Field(default_factory=lambda: None)
 
 
 async def create_client(session: AsyncSession, spec: ClientSpec, cause: Cause) -> tuple[Client, str]:
@@ -141,6 +151,7 @@ async def create_client(session: AsyncSession, spec: ClientSpec, cause: Cause) -
         max_queued=spec.max_queued,
         max_stored_bytes=spec.max_stored_bytes,
         retention_days=spec.retention_days,
+        default_workspace=spec.default_workspace,
     )
     key = _new_key(client)
     session.add(client)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 
 from pydantic import SecretStr
 from sqlalchemy import Select, func, select, text, true, union_all, update
@@ -23,7 +24,7 @@ from app.asana.errors import (
 )
 from app.asana.schemas import User
 from app.database.base import NO_KEY_UPDATE, encrypted_columns
-from app.events.log import Cause, EventType, audit
+from app.events.log import Cause, EventType, audit, record
 from app.ids import CredentialId, new_credential_id
 from app.lanes.notifications import CREDENTIALS, LANES, notify
 from app.problems import Code, ProblemError
@@ -117,6 +118,36 @@ async def credential_by_id(session: AsyncSession, credential_id: CredentialId) -
 async def all_credentials(session: AsyncSession) -> Sequence[Credential]:
     """In order of registration."""
     return (await session.scalars(select(Credential).order_by(Credential.id))).all()
+
+
+async def note_limit(session: AsyncSession, credential: CredentialId, seconds: float) -> None:
+    """Asana wants no call with the token for so long: whoever has it in hand is told."""
+    until = func.clock_timestamp() + timedelta(seconds=seconds)
+    await session.execute(
+        update(Credential)
+        .where(Credential.id == credential)
+        .values(limited_until=func.greatest(Credential.limited_until, until))
+    )
+    await notify(session, CREDENTIALS, credential)
+
+
+async def note_refusal(session: AsyncSession, credential: CredentialId, seen: datetime) -> bool:
+    """Asana does not accept the token: unless it was replaced meanwhile, the credential is invalid."""
+    marked = await session.execute(
+        update(Credential)
+        .where(
+            Credential.id == credential,
+            Credential.state == CredentialState.VALID,
+            Credential.updated_at == seen,
+        )
+        .values(state=CredentialState.INVALID, invalid_since=func.now(), updated_at=func.now())
+        .returning(Credential.id)
+    )
+    if marked.first() is None:
+        return False
+    await record(session, EventType.CREDENTIAL_INVALID, actor="asana", credential=credential)
+    await notify(session, CREDENTIALS, credential)
+    return True
 
 
 async def check_keys(session: AsyncSession, vault: Vault) -> None:

@@ -62,7 +62,11 @@ ALL_WORKSPACES = "*"
 
 
 class Client(Base):
-    """An internal caller. Of its API key only a hash is kept."""
+    """An internal caller. Of its API key only a hash is kept.
+
+    `default_workspace` is that of its graph exports that name none; where it has no grant for it, they are
+    refused like any other.
+    """
 
     __tablename__ = "clients"
 
@@ -73,6 +77,7 @@ class Client(Base):
     max_queued: Mapped[int | None]
     max_stored_bytes: Mapped[BigInt | None]
     retention_days: Mapped[int | None]
+    default_workspace: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     last_used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]

@@ -61,7 +61,7 @@ async def get_artifact_content(
     """
     async with services.sessions() as session:
         artifact, run = await kept_artifact(session, client, artifact_id)
-    content = _content(artifact, artifact, run, ".jsonl.gz")
+    content = content_of(artifact, artifact, run, ".jsonl.gz")
     lines = prefers(accept, LINES_MEDIA_TYPE, to=MEDIA_TYPE)
     if dedupe and artifact.duplicate_gids != 0:
         view = await _distinct(services, artifact, content, lines=lines)
@@ -92,10 +92,11 @@ async def get_output_content(
     async with services.sessions() as session:
         output, artifact, run = await visible_output(session, client, artifact_id, output_id)
     ending = output.key.rsplit("-", 1)[-1]
-    return await send(services, request, _content(output, artifact, run, f"-{ending}"))
+    return await send(services, request, content_of(output, artifact, run, f"-{ending}"))
 
 
-def _content(file: Artifact | OutputFile, artifact: Artifact, run: Run, ending: str) -> Content:
+def content_of(file: Artifact | OutputFile, artifact: Artifact, run: Run, ending: str) -> Content:
+    """A file of an artifact, with what is said of it where it is sent."""
     made = artifact.created_at.strftime("%Y%m%dT%H%M%SZ")
     return Content(
         key=file.key,

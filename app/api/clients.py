@@ -62,6 +62,7 @@ class ClientOut(BaseModel):
     max_queued: int | None
     max_stored_bytes: int | None
     retention_days: int | None
+    default_workspace: str | None
     created_at: datetime
     last_used_at: datetime | None = Field(description="When its key was last used, to the minute.")
     revoked_at: datetime | None = Field(description="Since when its key opens nothing.")
@@ -79,6 +80,7 @@ class ClientOut(BaseModel):
             max_queued=client.max_queued,
             max_stored_bytes=client.max_stored_bytes,
             retention_days=client.retention_days,
+            default_workspace=client.default_workspace,
             created_at=client.created_at,
             last_used_at=client.last_used_at,
             revoked_at=client.revoked_at,

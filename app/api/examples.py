@@ -154,6 +154,7 @@ CLIENT: dict[str, Any] = {
     "max_queued": 100,
     "max_stored_bytes": None,
     "retention_days": 30,
+    "default_workspace": "12345",
     "created_at": "2026-01-01T00:00:00Z",
     "last_used_at": "2026-01-02T03:04:05.678901Z",
     "revoked_at": None,
@@ -268,7 +269,21 @@ DELIVERY: dict[str, Any] = {
     "created_at": "2026-01-02T03:04:05.678901Z",
     "finished_at": "2026-01-02T03:04:10.812345Z",
 }
+JOB: dict[str, Any] = {
+    "gid": "6917529027641081856",
+    "resource_type": "job",
+    "resource_subtype": "graph_export_request",
+    "status": "succeeded",
+    "new_graph_export": {
+        "gid": "6917529027641081857",
+        "resource_type": "graph_export",
+        "created_at": "2026-01-02T03:05:06.789Z",
+        "completed_at": "2026-01-02T03:09:10.111Z",
+        "download_url": "https://exports.example/api/1.0/jobs/6917529027641081856/content?signature=gAAAAAB…",
+    },
+}
 EXAMPLES: dict[str, dict[str, Any]] = {
+    "JobAnswer": {"data": JOB},
     "Alive": {"status": "ok"},
     "Readiness": {"ready": True, "database": True, "migrations": True, "workers": 2},
     "ExportOut": EXPORT,

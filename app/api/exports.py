@@ -246,10 +246,15 @@ async def _accept(
     response.headers["Location"] = f"/v1/exports/{export}"
     # Read afterwards, for until then the lane is locked.
     shown = await _shown(services, client, export, response)
-    async with services.sessions() as session:
-        quotas = await quotas_for(session, client, shown.workspace, shown.kind)
-    tell(Allowance(quota.name, quota.limit, quota.left) for quota in quotas)
+    await tell_quotas(services, client, shown.workspace, shown.kind)
     return shown
+
+
+async def tell_quotas(services: Services, client: Client, workspace: str, kind: Kind) -> None:
+    """Let the answer speak of what is left of the quotas that an export counted against."""
+    async with services.sessions() as session:
+        quotas = await quotas_for(session, client, workspace, kind)
+    tell(Allowance(quota.name, quota.limit, quota.left) for quota in quotas)
 
 
 async def _awaited(

@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from app.api.asana_errors import speaks_asana
 from app.api.examples import EXAMPLES
 from app.api.notices import describe_notices
 from app.api.problems import MEDIA_TYPE
@@ -11,14 +12,19 @@ from app.api.problems import MEDIA_TYPE
 DESCRIPTION = """Exports of Asana, one at a time per workspace, archived and verified.
 
 Submit an export, follow it until it has `succeeded`, download its file. Every call but health, docs, problem
-pages and the keys of receipts needs `Authorization: Bearer <API key>`. Every error is a problem document
-(RFC 9457) whose `code` never changes.
+pages, the keys of receipts and download URLs needs `Authorization: Bearer <API key>`. Every error is a
+problem document (RFC 9457) whose `code` never changes; below `/api/1.0` it is in Asana's form.
 """
 TAGS = [
     {"name": "exports", "description": "One request each, and its outcome: ask for them and follow them."},
     {"name": "artifacts", "description": "The verified files of succeeded exports."},
     {"name": "events", "description": "What happened, in one order for all who follow it."},
     {"name": "schedules", "description": "Exports that are asked for by the clock."},
+    {
+        "name": "asana",
+        "description": "Exports as Asana's own API has them, for what is written for Asana: another host, "
+        "another token. Errors are in Asana's envelope.",
+    },
     {"name": "workspaces", "description": "The workspaces that can be exported, each with its credential."},
     {"name": "lanes", "description": "A workspace's queue and its one slot at Asana."},
     {
@@ -87,6 +93,8 @@ BY_OPERATION: dict[str, tuple[str, ...]] = {
     "post_schedule": ("Idempotency-Replayed",),
     "create_webhook_endpoint": ("Idempotency-Replayed",),
     "rotate_webhook_secret": ("Idempotency-Replayed",),
+    "start_resource_export": ("Idempotency-Replayed",),
+    "start_graph_export": ("Idempotency-Replayed",),
     "get_export": ("Preference-Applied",),
     "request_output": ("Location",),
     "refetch_artifact": ("Location",),
@@ -105,8 +113,11 @@ def describe(app: FastAPI) -> None:
             for name, example in EXAMPLES.items():
                 document["components"]["schemas"][name]["examples"] = [example]
             describe_notices(document["webhooks"])
-            for path in document["paths"].values():
-                for operation in path.values():
+            for path, operations in document["paths"].items():
+                for operation in operations.values():
+                    if speaks_asana(path):
+                        # FastAPI's own, for there is none of ours.
+                        operation["responses"].pop("422", None)
                     operation.setdefault("security", [])
                     for status, response in operation["responses"].items():
                         _as_problem(response)

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.asana_errors import STATUSES_HERE, AsanaAnswer, AsanaErrorsOut, envelope, speaks_asana
 from app.api.request_id import request_id
 from app.exports.templates import TAGS
 from app.problems import EXPLANATIONS, Code, Fault, Problem, ProblemError
@@ -25,6 +26,7 @@ MEDIA_TYPE = "application/problem+json"
 DATABASE_RETRY_AFTER = 5
 SHUTDOWN_RETRY_AFTER = 1
 MOST_FAULTS = 100
+REQUEST_OF_EXAMPLES = "req_01997d3c5b7d7e3f8a1b2c3d4e5f6071"
 
 STATUSES = {
     Code.VALIDATION_FAILED: 422,
@@ -57,6 +59,7 @@ STATUSES = {
     Code.STORE_UNAVAILABLE: 503,
     Code.PRECONDITION_FAILED: 412,
     Code.RANGE_NOT_SATISFIABLE: 416,
+    Code.DOWNLOAD_URL_REFUSED: 403,
     Code.ENDPOINT_DISABLED: 409,
     Code.SECRET_ROTATING: 409,
     Code.CREDENTIAL_REFUSED: 422,
@@ -138,6 +141,31 @@ def problems(*codes: Code) -> dict[int | str, dict[str, Any]]:
     return by_status
 
 
+def refusals(*codes: Code) -> dict[int | str, dict[str, Any]]:
+    """The same of a route that answers as Asana does."""
+    by_status: dict[int | str, dict[str, Any]] = {}
+    for code in (*codes, Code.DATABASE_UNAVAILABLE, Code.SHUTTING_DOWN):
+        status = status_at_asana(code)
+        declared = by_status.setdefault(
+            status,
+            {
+                "model": AsanaErrorsOut,
+                "description": HTTPStatus(status).phrase,
+                "content": {"application/json": {"examples": {}}},
+            },
+        )
+        declared["content"]["application/json"]["examples"][str(code)] = {
+            "summary": EXPLANATIONS[code].title,
+            "value": envelope(_example_of(code), status, REQUEST_OF_EXAMPLES),
+        }
+    return by_status
+
+
+def status_at_asana(code: Code) -> int:
+    """What a problem is answered with where Asana is spoken."""
+    return STATUSES_HERE.get(code, STATUSES[code])
+
+
 def handle_problems(app: FastAPI) -> None:
     """Turn every error into a problem document."""
     app.exception_handler(ProblemError)(_problem_error)
@@ -181,12 +209,15 @@ class UnexpectedErrorMiddleware:
 def problem_response(
     problem: Problem, *, path: str, retry_after: int | None = None, headers: dict[str, str] | None = None
 ) -> Response:
-    """The document of a problem that occurred at a path."""
-    status = STATUSES[problem.code]
-    body = {**problem.as_error(), "status": status, "instance": quote(path), "request_id": request_id()}
+    """The document of a problem that occurred at a path, in Asana's form where Asana is spoken."""
     named = dict(headers or {})
     if retry_after is not None:
         named["Retry-After"] = str(retry_after)
+    if speaks_asana(path):
+        status = status_at_asana(problem.code)
+        return AsanaAnswer(envelope(problem, status, request_id()), status, named)
+    status = STATUSES[problem.code]
+    body = {**problem.as_error(), "status": status, "instance": quote(path), "request_id": request_id()}
     return JSONResponse(body, status, headers=named, media_type=MEDIA_TYPE)
 
 
@@ -293,16 +324,19 @@ async def _database_error(request: Request, error: Exception) -> Response:
     )
 
 
-def _example(code: Code) -> dict[str, Any]:
+def _example_of(code: Code) -> Problem:
     faults = (
         (Fault("/export_request_parameters/0/filters", "Asana does not support filters for teams"),)
         if code is Code.VALIDATION_FAILED
         else ()
     )
-    problem = Problem(code, EXPLANATIONS[code].title, faults)
+    return Problem(code, EXPLANATIONS[code].title, faults)
+
+
+def _example(code: Code) -> dict[str, Any]:
     return {
-        **problem.as_error(),
+        **_example_of(code).as_error(),
         "status": STATUSES[code],
         "instance": "/v1/exports/resource",
-        "request_id": "req_01997d3c5b7d7e3f8a1b2c3d4e5f6071",
+        "request_id": REQUEST_OF_EXAMPLES,
     }

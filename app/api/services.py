@@ -23,6 +23,7 @@ from app.database.migrate import at_head
 from app.database.session import open_database
 from app.exports.accept import Rules
 from app.exports.estimates import Estimate
+from app.exports.parents import ParentSearch
 from app.exports.reading import ExportView
 from app.ids import ExportId
 from app.settings import Settings
@@ -42,6 +43,7 @@ class Services:
     looks: Looks[ExportId, tuple[ExportView, Estimate | None]]
     rate: RequestRate
     feed: Feed
+    parents: ParentSearch
 
     @property
     def rules(self) -> Rules:
@@ -77,6 +79,14 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
         at_once = max(1, settings.database_pool_size // 2)
         looks = Looks[ExportId, tuple[ExportView, Estimate | None]](at_once)
         feed = Feed(database.sessions, changes, clock, max(1, at_once // 2))
+        parents = ParentSearch(
+            database.sessions,
+            vault,
+            asana,
+            clock,
+            settings.asana_calls_per_minute,
+            settings.asana_timeout_seconds,
+        )
         rate = RequestRate(settings.requests_per_minute)
         running = [
             asyncio.create_task(changes.run(), name="listen for changes"),
@@ -84,7 +94,7 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
         ]
         try:
             yield Services(
-                settings, clock, database.sessions, asana, vault, store, changes, looks, rate, feed
+                settings, clock, database.sessions, asana, vault, store, changes, looks, rate, feed, parents
             )
         finally:
             for task in running:

@@ -24,6 +24,8 @@ from app.retry_after import retry_after
 USER_AGENT = f"asana-exports/{version('asana-exports')}"
 # Asana documents Retry-After on every 429; its examples say 30 seconds.
 DEFAULT_RETRY_AFTER = 30.0
+# What a graph export may start from.
+PARENTS = ("projects", "portfolios", "teams", "goals")
 EXPORTS = ("new_resource_export", "new_graph_export")
 JOB_FIELDS = ",".join(
     ["status"]
@@ -80,7 +82,7 @@ class AsanaClient:
 
         A gid does not tell what it names, so that each kind is asked for in turn.
         """
-        for path in ("projects", "portfolios", "teams", "goals"):
+        for path in PARENTS:
             try:
                 found = await self._call(
                     Placed, token, "GET", f"/{path}/{parent}", fields="workspace,organization"

@@ -195,6 +195,13 @@ class Export(Base):
             unique=True,
             postgresql_where=text("schedule IS NOT NULL"),
         ),
+        # To find the one of a parent that is in progress.
+        Index(
+            "exports_parent_idx",
+            "client",
+            text("(request ->> 'parent')"),
+            postgresql_where=text("kind = 'graph' AND finished_at IS NULL"),
+        ),
         Index("exports_schedule_idx", "schedule", "id", postgresql_where=text("schedule IS NOT NULL")),
         Index(
             "exports_watched_idx",

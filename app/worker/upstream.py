@@ -3,25 +3,24 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TypeVar
 
 import structlog
 from pydantic import SecretStr
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.models import Credential, CredentialState, Kind
+from app.access.credentials import note_limit, note_refusal
+from app.access.models import Credential, Kind
 from app.access.vault import Vault
 from app.asana.budget import CallBudget
 from app.asana.client import AsanaClient
 from app.asana.errors import NotAuthorized, RateLimited
 from app.asana.schemas import Job
 from app.clock import Clock, woken_within
-from app.events.log import EventType, record
 from app.exports.models import Run
 from app.ids import CredentialId
-from app.lanes.notifications import CREDENTIALS, notify
 from app.problems import Code, Problem
 from app.worker.transactions import Transactions
 
@@ -137,11 +136,11 @@ class Upstream:
         except RateLimited as limited:
             self._budget(credential).hold_for(limited.retry_after)
             log.warning("asana.rate_limited", credential=credential, seconds=limited.retry_after)
-            await self._write(_note_limit, credential, limited.retry_after)
+            await self._write(note_limit, credential, limited.retry_after)
             raise
         except NotAuthorized:
             self.forget(credential)
-            if await self._write(_note_refusal, credential, known.updated_at):
+            if await self._write(note_refusal, credential, known.updated_at):
                 log.warning("credential.invalid", credential=credential)
             raise
 
@@ -172,32 +171,3 @@ async def _read(session: AsyncSession, credential: CredentialId, vault: Vault) -
         float(limited_for or 0),
         None if invalid_for is None else float(invalid_for),
     )
-
-
-async def _note_limit(session: AsyncSession, credential: CredentialId, seconds: float) -> None:
-    until = func.clock_timestamp() + timedelta(seconds=seconds)
-    await session.execute(
-        update(Credential)
-        .where(Credential.id == credential)
-        .values(limited_until=func.greatest(Credential.limited_until, until))
-    )
-    await notify(session, CREDENTIALS, credential)
-
-
-async def _note_refusal(session: AsyncSession, credential: CredentialId, seen: datetime) -> bool:
-    """Asana does not accept the token: unless it was replaced meanwhile, the credential is invalid."""
-    marked = await session.execute(
-        update(Credential)
-        .where(
-            Credential.id == credential,
-            Credential.state == CredentialState.VALID,
-            Credential.updated_at == seen,
-        )
-        .values(state=CredentialState.INVALID, invalid_since=func.now(), updated_at=func.now())
-        .returning(Credential.id)
-    )
-    if marked.first() is None:
-        return False
-    await record(session, EventType.CREDENTIAL_INVALID, actor="asana", credential=credential)
-    await notify(session, CREDENTIALS, credential)
-    return True

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from app.access.clients import GrantSpec
 from app.access.models import Kind, Priority, Scope
 from app.exports.models import Export, Phase, Status
-from app.exports.states import change, locked_run
+from app.exports.states import LIVE, change, locked_run
 from app.ids import LaneKey
 from app.lanes.enqueue import lock_lane
 from app.problems import Code, Problem
@@ -27,7 +27,7 @@ async def brought_to(api: Api, export_id: str, *path: Status, problem: Problem |
     async with api.sessions.begin() as session:
         run = await locked_run(session, (await session.get_one(Export, export_id)).run)
         for status in path:
-            phase = Phase.POLLING if status is Status.RUNNING else None
+            phase = Phase.POLLING if status in LIVE else None
             await change(session, run, status, actor="worker", phase=phase, problem=problem)
 
 

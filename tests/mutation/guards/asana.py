@@ -50,7 +50,7 @@ GUARDS = (
         "tests/worker/test_upstream.py::test_a_limit_that_one_worker_meets_holds_for_all",
         Edit(
             "app/worker/upstream.py",
-            "            await self._write(_note_limit, credential, limited.retry_after)\n",
+            "            await self._write(note_limit, credential, limited.retry_after)\n",
             "",
         ),
     ),
@@ -58,6 +58,6 @@ GUARDS = (
         "a refusal of the token before does not count",
         "a new token called invalid by a late answer to the old one",
         "tests/worker/test_upstream.py::test_a_late_refusal_of_the_token_before_changes_nothing",
-        Edit("app/worker/upstream.py", "            Credential.updated_at == seen,\n", ""),
+        Edit("app/access/credentials.py", "            Credential.updated_at == seen,\n", ""),
     ),
 )
