@@ -59,7 +59,7 @@ class Process:
         """The exit code."""
         return await asyncio.to_thread(self._child.wait, PATIENCE * within)
 
-    async def said(self, words: str, within: float = 20) -> str:
+    async def said(self, words: str, within: float = 60) -> str:
         """The first line of the output that holds the words."""
 
         async def line() -> str | None:

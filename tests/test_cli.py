@@ -79,8 +79,11 @@ async def test_the_service_comes_up_with_a_key_and_goes_down_without_a_trace(she
             http.headers["Authorization"] = f"Bearer {key}"
             token = {"name": "service", "token": "sandbox-service-token"}
             assert (await http.post("/v1/credentials", json=token)).status_code == 201
-            code, other = await shell.run("keys", "create", "bi", "--scope", "exports:read")
+            options = ("--scope", "exports:read", "--default-workspace", "1001")
+            code, other = await shell.run("keys", "create", "bi", *options)
             assert code == 0
+            clients = (await http.get("/v1/clients")).json()["items"]
+            assert [client["default_workspace"] for client in clients] == [None, "1001"]
             http.headers["Authorization"] = f"Bearer {other.strip().splitlines()[-1]}"
             assert (await http.get("/v1/exports")).status_code == 200
             assert (await http.get("/v1/credentials")).status_code == 403
@@ -153,10 +156,12 @@ async def test_keys_are_listed_and_revoked(shell: Shell) -> None:
 
 
 async def test_a_key_of_nonsense_is_refused(shell: Shell) -> None:
-    code, said = await shell.run("keys", "create", "", "--workspace", "foo,bar")
+    options = ("--workspace", "foo,bar", "--default-workspace", "*")
+    code, said = await shell.run("keys", "create", "", *options)
     assert code == 1
     assert "  name: " in said
     assert "  grants.0.workspace: " in said
+    assert "  default_workspace: " in said
 
 
 async def test_keys_that_do_not_fit_the_tokens_are_told_at_the_start(shell: Shell) -> None:

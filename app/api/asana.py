@@ -38,7 +38,6 @@ from app.ids import GID, ClientId
 from app.problems import Code, ProblemError
 
 URL_LASTS = timedelta(hours=1)
-ANY_METHOD = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 ON_START = refusals(*ON_SUBMIT_CODES, Code.UPSTREAM_UNAVAILABLE)
 
 router = APIRouter(prefix=BASE, tags=["asana"])
@@ -131,13 +130,6 @@ async def get_job_content(
             raise ProblemError(Code.NOT_FOUND, f"job: Unknown object: {job_gid}")
         artifact, run = await kept_artifact(session, client, job.artifact)
     return await send(services, request, content_of(artifact, artifact, run, ".jsonl.gz"))
-
-
-@router.api_route("", methods=ANY_METHOD, include_in_schema=False)
-@router.api_route("/{path:path}", methods=ANY_METHOD, include_in_schema=False)
-async def nothing_here(path: str = "") -> Response:
-    """Anything else, by whatever method."""
-    raise ProblemError(Code.METHOD_NOT_ALLOWED, f"There is nothing at {path}.")
 
 
 async def _start(

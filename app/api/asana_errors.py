@@ -14,16 +14,15 @@ STATUSES_HERE = {
     Code.VALIDATION_FAILED: 400,
     Code.UNSUPPORTED_MEDIA_TYPE: 400,
     Code.IDEMPOTENCY_KEY_REUSED: 400,
-    Code.METHOD_NOT_ALLOWED: 404,
     Code.IDEMPOTENCY_IN_PROGRESS: 429,
     Code.LANE_DRAINING: 503,
 }
 ASANAS_WORDS = {
     Code.UNAUTHENTICATED: "Not Authorized",
-    Code.METHOD_NOT_ALLOWED: "No matching route",
     Code.MALFORMED_JSON: "Could not parse request data, invalid JSON",
     Code.INTERNAL_ERROR: "Server Error",
 }
+NO_ROUTE = "No matching route"
 REQUIRED, MISSING = "Field required", "Missing input"
 
 

@@ -67,6 +67,8 @@ HEADERS: dict[str, dict[str, Any]] = {
     },
     "Link": {"schema": STRING, "description": 'The next page, as `rel="next"` (RFC 8288).'},
 }
+# FastAPI's own, for faults of requests: ours are others.
+UNUSED = ("HTTPValidationError", "ValidationError")
 ALWAYS = ("X-Request-Id",)
 WITH_KEY = ("RateLimit-Policy", "RateLimit")
 BY_STATUS: dict[str, tuple[str, ...]] = {
@@ -112,11 +114,12 @@ def describe(app: FastAPI) -> None:
             # Put in here, for FastAPI leaves the nulls of an example out.
             for name, example in EXAMPLES.items():
                 document["components"]["schemas"][name]["examples"] = [example]
+            for name in UNUSED:
+                document["components"]["schemas"].pop(name, None)
             describe_notices(document["webhooks"])
             for path, operations in document["paths"].items():
                 for operation in operations.values():
                     if speaks_asana(path):
-                        # FastAPI's own, for there is none of ours.
                         operation["responses"].pop("422", None)
                     operation.setdefault("security", [])
                     for status, response in operation["responses"].items():

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.asana_errors import STATUSES_HERE, AsanaAnswer, AsanaErrorsOut, envelope, speaks_asana
+from app.api.asana_errors import NO_ROUTE, STATUSES_HERE, AsanaAnswer, AsanaErrorsOut, envelope, speaks_asana
 from app.api.request_id import request_id
 from app.exports.templates import TAGS
 from app.problems import EXPLANATIONS, Code, Fault, Problem, ProblemError
@@ -292,6 +292,8 @@ async def _http_exception(request: Request, error: HTTPException) -> Response:
         408: Code.REQUEST_TIMEOUT,
         413: Code.BODY_TOO_LARGE,
     }
+    if speaks_asana(request.url.path) and error.status_code in {404, 405}:
+        return problem_response(Problem(Code.NOT_FOUND, NO_ROUTE), path=request.url.path)
     code = codes.get(error.status_code, Code.INTERNAL_ERROR)
     details = {
         Code.NOT_FOUND: "There is nothing at this address.",

@@ -40,6 +40,16 @@ TOOL = (Scope.EXPORTS_WRITE, Scope.EXPORTS_READ, Scope.ARTIFACTS_READ)
 ANYTHING = GrantSpec(highest_priority=Priority.URGENT)
 PROJECT: dict[str, Any] = {"workspace": "1001", "parent": "10012001"}
 
+
+def code_of(refused: httpx.Response) -> str:
+    """The code of a problem; in Asana's form, it begins the help of each entry."""
+    body = refused.json()
+    if "code" in body:
+        return str(body["code"])
+    (code,) = {error["help"].partition(":")[0] for error in body["errors"]}
+    return str(code)
+
+
 NIGHTLY: dict[str, Any] = {"name": "nightly", "cron": "0 3 * * *", "export": TASKS}
 
 

@@ -11,7 +11,7 @@ from app.access.clients import GrantSpec
 from app.access.models import Kind, Scope
 from app.exports.jobs import JobGid
 from app.exports.models import Export, Status
-from tests.api.conftest import TASKS, Api
+from tests.api.conftest import TASKS, Api, code_of
 from tests.api.test_clients import made
 from tests.api.test_exports import brought_to
 from tests.api.test_limits import succeeded
@@ -45,16 +45,12 @@ async def export_of(api: Api, job: dict[str, Any]) -> str:
 
 
 def told(answer: httpx.Response) -> list[str]:
-    """The messages of an error, each with our code in its help."""
+    """The messages of an error, whose help leads to the page of our code."""
+    (helped,) = {error["help"] for error in answer.json()["errors"]}
+    assert helped.endswith(f" See /problems/{code_of(answer)}.")
     assert answer.headers["Content-Type"] == "application/json; charset=UTF-8"
     assert set(answer.json()) == {"errors"}
     return [error["message"] for error in answer.json()["errors"]]
-
-
-def code_of(answer: httpx.Response) -> str:
-    (code,) = {error["help"].partition(":")[0] for error in answer.json()["errors"]}
-    assert answer.json()["errors"][0]["help"].endswith(f"See /problems/{code}.")
-    return str(code)
 
 
 @pytest.mark.parametrize(

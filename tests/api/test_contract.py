@@ -10,7 +10,10 @@ from app.access.clients import ClientSpec, create_client
 from app.access.models import Scope
 from app.access.vault import Vault
 from app.events.log import Cause
+from app.exports.accept import Rules, Submission
+from app.exports.jobs import job_of, start_job
 from app.exports.models import Export
+from app.exports.requests import GraphRequest
 from app.ids import new_worker_id
 from app.lanes.lease import register_worker
 from app.sandbox.control import SandboxControl
@@ -32,6 +35,7 @@ CONFIG = """
 "path.client_id" = "{client}"
 "path.schedule_id" = "{schedule}"
 "path.endpoint_id" = "{endpoint}"
+"path.job_gid" = "{job}"
 
 [[operations]]
 include-operation-id = "delete_workspace"
@@ -71,6 +75,22 @@ include-operation-id = [
 [operations.checks]
 positive_data_acceptance.expected-statuses = ["2xx", 404, 409, 422]
 
+# Where Asana is spoken there is no 405, and what no schema tells is a fault as any other.
+[[operations]]
+include-operation-id = ["start_resource_export", "start_graph_export", "get_job"]
+[operations.checks]
+positive_data_acceptance.expected-statuses = ["2xx", 400, 404]
+[operations.phases.coverage]
+unexpected-methods = []
+
+# There is no guessing a signature.
+[[operations]]
+include-operation-id = "get_job_content"
+[operations.checks]
+positive_data_acceptance.expected-statuses = [403]
+[operations.phases.coverage]
+unexpected-methods = []
+
 # Whether a condition is met is a matter of what is there.
 [[operations]]
 include-operation-id = ["get_artifact_content", "get_output_content"]
@@ -82,7 +102,9 @@ positive_data_acceptance.expected-statuses = ["2xx", 304, 404, 412, 416]
 @pytest.fixture
 def unhurried(settings: Settings, sandbox: SandboxControl) -> Settings:
     """Nobody is told to ask more slowly."""
-    return settings.model_copy(update={"asana_url": sandbox.api_url, "requests_per_minute": 10**6})
+    return settings.model_copy(
+        update={"asana_url": sandbox.api_url, "requests_per_minute": 10**6, "asana_calls_per_minute": 10**6}
+    )
 
 
 async def test_it_is_what_its_description_says(
@@ -100,6 +122,9 @@ async def test_it_is_what_its_description_says(
         endpoints = [await an_endpoint(session, vault, tenant.client) for _ in range(2)]
         await register_worker(session, new_worker_id(), "somewhere", 3600)
         schedule = await a_schedule(session, tenant, datetime.now(UTC))
+        project = GraphRequest(workspace="12345", parent="123452001")
+        started = await start_job(session, tenant.client, Submission(project), Rules())
+        job = await job_of(session, started.id)
         ended = await a_schedule(session, tenant, datetime.now(UTC))
     async with served(unhurried) as (url, services):
         api = Api(url, unhurried, sessions, None, tenant, services)  # type: ignore[arg-type]
@@ -111,6 +136,7 @@ async def test_it_is_what_its_description_says(
                 credential=tenant.credential,
                 client=other.id,
                 schedule=schedule,
+                job=job.gid,
                 ended=ended,
                 endpoint=endpoints[0][0].id,
                 endpoint_to_end=endpoints[1][0].id,

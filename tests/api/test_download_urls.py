@@ -20,8 +20,8 @@ from app.clock import SystemClock
 from app.events.log import Cause
 from app.sandbox.control import SandboxControl
 from app.settings import Settings
-from tests.api.conftest import Api, served
-from tests.api.test_asana import GRAPH, RESOURCE, code_of, export_of, looked_at, started
+from tests.api.conftest import Api, code_of, served
+from tests.api.test_asana import GRAPH, RESOURCE, export_of, looked_at, started
 from tests.api.test_limits import succeeded
 from tests.builders import SERVICE_TOKEN, a_tenant
 from tests.conftest import a_secret_key

@@ -45,12 +45,34 @@ def test_errors_are_declared_as_problems_with_examples(name: str) -> None:
     for status, response in OPERATIONS[name]["responses"].items():
         if status < "400" or name == "GET /readyz":
             continue
+        if name.split()[1].startswith("/api/1.0/"):
+            continue
         assert list(response["content"]) == ["application/problem+json"]
         problem = response["content"]["application/problem+json"]
         assert problem["schema"] == {"$ref": "#/components/schemas/ProblemOut"}
         for code, example in problem["examples"].items():
             assert example["value"]["code"] == code in set(Code)
             assert str(example["value"]["status"]) == status
+
+
+AT_ASANA = [name for name in OPERATIONS if "/api/1.0/" in name]
+
+
+@pytest.mark.parametrize("name", AT_ASANA)
+def test_errors_as_at_asana_are_declared_with_examples(name: str) -> None:
+    responses = OPERATIONS[name]["responses"]
+    assert {"400", "403", "404", "429", "503"} <= set(responses)
+    # Asana has none of these.
+    assert not {"405", "409", "415", "422"} & set(responses)
+    for status, response in responses.items():
+        if status < "400":
+            continue
+        assert list(response["content"]) == ["application/json"]
+        errors = response["content"]["application/json"]
+        assert errors["schema"] == {"$ref": "#/components/schemas/AsanaErrorsOut"}
+        for code, example in errors["examples"].items():
+            assert code in set(Code)
+            assert [error["help"].partition(":")[0] for error in example["value"]["errors"]] == [code]
 
 
 def models_of(operation: dict[str, Any]) -> list[dict[str, Any]]:

@@ -16,8 +16,8 @@ from app.exports.parents import Parent
 from app.sandbox.control import SandboxControl
 from app.sandbox.faults import Call, FaultKind
 from app.settings import Settings
-from tests.api.conftest import Api, served
-from tests.api.test_asana import code_of, told
+from tests.api.conftest import Api, code_of, served
+from tests.api.test_asana import told
 from tests.api.test_clients import made
 from tests.builders import a_tenant, another_credential, another_workspace
 from tests.servers import serving

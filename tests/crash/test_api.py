@@ -28,7 +28,9 @@ from app.exports.schedules import pause as pause_schedule
 from app.exports.states import change, locked_run
 from app.ids import ArtifactId, LaneKey, new_worker_id
 from app.lanes.control import pause
-from tests.builders import an_artifact, an_endpoint, deleted
+from app.sandbox.faults import Call as SandboxCall
+from app.sandbox.faults import FaultKind
+from tests.builders import an_artifact, an_endpoint, another_workspace, deleted
 from tests.crash.conftest import World, Worlds
 from tests.crash.deaths import die_everywhere
 from tests.crash.points import commits
@@ -91,6 +93,37 @@ async def a_resource_export(world: World) -> Call:
 @act(first=202, again=202)
 async def a_graph_export(world: World) -> Call:
     return Call("POST", "/v1/exports/graph", {"workspace": world.gid, "parent": f"{world.gid}2001"})
+
+
+@act(first=201, again=201)
+async def a_job_as_at_asana(world: World) -> Call:
+    items = [{"resource_type": "task"}]
+    body = {"data": {"workspace": world.gid, "export_request_parameters": items}}
+    return Call("POST", "/api/1.0/exports/resource", body)
+
+
+async def a_parent_somewhere(world: World) -> Call:
+    """In one of two workspaces, so that Asana has to be asked in which."""
+    async with world.sessions.begin() as session:
+        await another_workspace(session, world.tenant, f"{world.gid}9")
+    return Call("POST", "/api/1.0/exports/graph", {"data": {"parent": f"{world.gid}2001"}})
+
+
+@act(first=201, again=201)
+async def a_parent_that_is_found(world: World) -> Call:
+    return await a_parent_somewhere(world)
+
+
+@act(first=503, again=503)
+async def a_parent_looked_for_too_often(world: World) -> Call:
+    world.fault(SandboxCall.PARENT, FaultKind.STATUS, times=None, status=429, retry_after=600)
+    return await a_parent_somewhere(world)
+
+
+@act(first=503, again=503)
+async def a_parent_looked_for_with_an_old_token(world: World) -> Call:
+    world.sandbox.revoke_token(world.gid)
+    return await a_parent_somewhere(world)
 
 
 @act(first=202, again=202)
