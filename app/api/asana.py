@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Query, Request, Response, status
 from fastapi.responses import StreamingResponse
 from pydantic import StringConstraints
 
+from app.access.idempotency import once
 from app.access.models import Client, Scope
 from app.access.tickets import opened, sealed
 from app.api.artifacts import content_of
@@ -30,7 +31,6 @@ from app.api.request_id import request_id
 from app.api.services import Services, ServicesOf
 from app.artifacts.models import MEDIA_TYPE
 from app.exports.accept import Submission
-from app.access.idempotency import once
 from app.exports.jobs import Job, job_by_gid, job_of, start_job
 from app.exports.reading import kept_artifact
 from app.exports.requests import GraphRequest

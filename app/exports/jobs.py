@@ -7,11 +7,11 @@ from sqlalchemy import ForeignKey, Row, Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.access.idempotency import TAKE_TURN
 from app.access.models import Client, Kind
 from app.artifacts.models import Artifact
 from app.database.base import Base, BigInt
 from app.exports.accept import Rules, Submission, accept
-from app.access.idempotency import TAKE_TURN
 from app.exports.models import Export, Run, Status
 from app.ids import ArtifactId, ExportId, new_job_gid
 from app.problems import Code, ProblemError

@@ -124,7 +124,7 @@ async def test_it_is_what_its_description_says(
         schedule = await a_schedule(session, tenant, datetime.now(UTC))
         project = GraphRequest(workspace="12345", parent="123452001")
         started = await start_job(session, tenant.client, Submission(project), Rules())
-        job = await job_of(session, started.id)
+        job = await job_of(session, started)
         ended = await a_schedule(session, tenant, datetime.now(UTC))
     async with served(unhurried) as (url, services):
         api = Api(url, unhurried, sessions, None, tenant, services)  # type: ignore[arg-type]
