@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 REDOCLY := $(VENV)/redocly
+CLIENT_EXTRAS := --extra pandas --extra polars --extra receipts
 # They wait for processes more than they compute.
 TESTS_AT_ONCE ?= 4
 COMPILE = $(VENV)/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes $(UPGRADE) \
@@ -32,11 +33,15 @@ check: $(READY) $(REDOCLY)/.ready ## formatting, lint, types, import rules, vuln
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python client/generate.py --check
 	$(BIN)/python requirements/audit.py requirements/runtime.txt
 	$(BIN)/asana-exports openapi > $(REDOCLY)/openapi.json
 	REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true $(BIN)/node \
 	  $(REDOCLY)/node_modules/@redocly/cli/bin/cli.js lint --config requirements/redocly/redocly.yaml \
 	  $(REDOCLY)/openapi.json
+
+client: $(READY) ## write what of the Python client follows from the service: models, problems, the sync face
+	$(BIN)/python client/generate.py
 
 format: $(READY) ## rewrite the code the way `make check` wants it
 	$(BIN)/ruff format .
@@ -50,7 +55,7 @@ $(REDOCLY)/.ready: requirements/redocly/package-lock.json $(READY)
 
 lock: ## lock new dependencies, for every platform at once; UPGRADE=--upgrade takes the newest of all
 	$(PYTHON) -m venv $(VENV)/uv && $(VENV)/uv/bin/pip install --quiet uv
-	$(COMPILE) --output-file requirements/dev.txt --extra dev pyproject.toml
+	$(COMPILE) --output-file requirements/dev.txt --extra dev $(CLIENT_EXTRAS) pyproject.toml client/pyproject.toml
 	$(COMPILE) --output-file requirements/runtime.txt --constraint requirements/dev.txt pyproject.toml
 	$(COMPILE) --output-file requirements/build.txt --group build
 	$(BIN)/npm install --silent --package-lock-only --no-audit --no-fund --prefix requirements/redocly
@@ -59,17 +64,17 @@ clean: ## remove the environment and the caches, not the data
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build *.egg-info
 
 # One environment, made from the hashed lock; the stamp makes a second call instant.
-$(READY): requirements/dev.txt pyproject.toml
+$(READY): requirements/dev.txt pyproject.toml client/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
 	@$(PYTHON) -m venv --clear $(VENV) || { echo "python3 -m venv failed; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@echo "Installing the locked dependencies into $(VENV) ..."
 	@if command -v uv >/dev/null; then \
 	  uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt && \
-	  uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .; \
+	  uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable . --editable client; \
 	else \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt && \
-	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .; \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . --editable client; \
 	fi
 	@touch $@
 
-.PHONY: help run serve test chaos mutation check format lock clean
+.PHONY: help run serve test chaos mutation check client format lock clean

@@ -73,7 +73,7 @@ class Process:
 
     async def address(self) -> str:
         """The URL it announces once it listens."""
-        return (await self.said("listening on")).rsplit(" ", 1)[-1]
+        return (await self.said("listening on", within=120)).rsplit(" ", 1)[-1]
 
     def output(self) -> str:
         return self.log.read_text(errors="replace")

@@ -51,7 +51,7 @@ class Service:
 
     def api(self, **env: str) -> Process:
         log = self.folder / f"api-{len(self.apis)}.log"
-        process = Process(log, "api", env=self.env(PORT="0", **env))
+        process = Process(log, "api", env=self.env(**{"PORT": "0"} | env))
         self.apis.append(self.stack.enter_context(process))
         return process
 

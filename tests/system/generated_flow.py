@@ -5,10 +5,10 @@ import hashlib
 import sys
 from http import HTTPStatus
 
-from asana_exports_client import AuthenticatedClient
-from asana_exports_client.api.artifacts import get_artifact_content
-from asana_exports_client.api.exports import create_resource_export, get_export, list_exports, plan_export
-from asana_exports_client.models import (
+from generated_client import AuthenticatedClient
+from generated_client.api.artifacts import get_artifact_content
+from generated_client.api.exports import create_resource_export, get_export, list_exports, plan_export
+from generated_client.models import (
     ExportOut,
     ExportRequestParameter,
     ProblemOut,

@@ -23,7 +23,7 @@ async def test_a_generated_client_runs_the_main_flow(service: Service, tmp_path:
     (tmp_path / "config.yaml").write_text(CONFIG)
     code, output = await said(
         BIN / "openapi-python-client", "generate", "--path", "openapi.json", "--config", "config.yaml",
-        "--meta", "none", "--output-path", "asana_exports_client", "--fail-on-warning",
+        "--meta", "none", "--output-path", "generated_client", "--fail-on-warning",
         cwd=tmp_path, env={"PATH": f"{BIN}:{os.environ['PATH']}"},
     )  # fmt: skip
     assert code == 0, output
