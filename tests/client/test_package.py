@@ -3,6 +3,7 @@
 import sys
 from importlib.metadata import distribution
 from pathlib import Path
+from shutil import copytree, ignore_patterns
 from zipfile import ZipFile
 
 from packaging.requirements import Requirement
@@ -43,9 +44,11 @@ def needed(name: str, extras: frozenset[str] = frozenset()) -> set[str]:
 
 
 async def test_the_wheel_works_alone(tmp_path: Path) -> None:
+    # A copy, for a build leaves things beside what it builds, and finds those of the last one.
+    source = copytree(CLIENT, tmp_path / "client", ignore=ignore_patterns("build", "*.egg-info"))
     code, output = await said(
         sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation",
-        "--wheel-dir", tmp_path, CLIENT, cwd=tmp_path,
+        "--wheel-dir", tmp_path, source, cwd=tmp_path,
     )  # fmt: skip
     assert code == 0, output
     (wheel,) = tmp_path.glob("*.whl")  # noqa: ASYNC240 - nobody is kept waiting

@@ -133,7 +133,8 @@ def tried(
 def environment(folder: Path) -> dict[str, str]:
     """One in which the folder's code goes before what is installed, for the processes of tests too."""
     only = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "COLUMNS": "300"}
-    return {**os.environ, "PYTHONPATH": str(folder), **only}
+    path = os.pathsep.join([str(folder), str(folder / "client" / "src")])
+    return {**os.environ, "PYTHONPATH": path, **only}
 
 
 def _reason(said: str) -> str:

@@ -4,6 +4,7 @@ from tests.mutation.guards import (
     access,
     api,
     asana,
+    client,
     conversions,
     database,
     events,
@@ -28,6 +29,7 @@ GUARDS = (
     *asana.GUARDS,
     *access.GUARDS,
     *api.GUARDS,
+    *client.GUARDS,
     *events.GUARDS,
     *database.GUARDS,
 )
