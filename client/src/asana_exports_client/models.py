@@ -34,6 +34,23 @@ class ArtifactState(StrEnum):
     DELETED = "deleted"
 
 
+class AsanaError(Struct, kw_only=True):
+    """One thing that is wrong."""
+
+    message: str
+    """What is wrong, as `field: reason` where it is with a field."""
+    help: str
+    """Our stable code, what to do, and where the code is explained."""
+    phrase: str | UnsetType | None = UNSET
+    """For 500 only: the request's id, to be reported."""
+
+
+class AsanaErrors(Struct, kw_only=True):
+    """What is wrong, in Asana's envelope: one entry for each fault."""
+
+    errors: list[AsanaError]
+
+
 class Attempt(Struct, kw_only=True):
     """One try, and what came of it."""
 
@@ -87,7 +104,7 @@ class Attention(Struct, kw_only=True):
 class CatchUp(StrEnum):
     """
     What becomes of slots that were missed while no worker lived: `skip` passes over all of them, `latest`
-    makes up for the newest.
+    makes up for the newest, and tries again where the queue is full or a quota is used up.
     """
 
     SKIP = "skip"
@@ -319,6 +336,54 @@ class Format(StrEnum):
     CSV = "csv"
 
 
+class ResourceType1(StrEnum):
+    GRAPH_EXPORT = "graph_export"
+    EXPORT_REQUEST = "export_request"
+
+
+class JobExport(Struct, kw_only=True):
+    """What a job makes. The data are as of between its two moments."""
+
+    gid: str
+    """Another one than the job's."""
+    resource_type: ResourceType1 | UnsetType = UNSET
+    created_at: datetime | UnsetType = UNSET
+    completed_at: datetime | UnsetType | None = UNSET
+    """Null while in progress."""
+    download_url: str | UnsetType | None = UNSET
+    """Where to fetch the file, gzip of JSON Lines, without a key, for an hour from now on; null until succeeded."""
+
+
+class ResourceSubtype(StrEnum):
+    GRAPH_EXPORT_REQUEST = "graph_export_request"
+    EXPORT_REQUEST = "export_request"
+
+
+class Status1(StrEnum):
+    """
+    `not_started` while it waits in the queue; `failed` also where it was canceled. `GET /v1/exports` tells why.
+    """
+
+    NOT_STARTED = "not_started"
+    IN_PROGRESS = "in_progress"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+class Job(Struct, kw_only=True):
+    """An export as a job of Asana; with `opt_fields`, what these name of it."""
+
+    gid: str
+    resource_type: str = "job"
+    resource_subtype: ResourceSubtype | UnsetType = UNSET
+    status: Status1 | UnsetType = UNSET
+    """`not_started` while it waits in the queue; `failed` also where it was canceled. `GET /v1/exports` tells why."""
+    new_graph_export: JobExport | UnsetType | None = UNSET
+    """Of a graph export."""
+    new_resource_export: JobExport | UnsetType | None = UNSET
+    """Of a resource export."""
+
+
 class Jwk(Struct, kw_only=True):
     """A public key (RFC 7517, RFC 8037)."""
 
@@ -373,6 +438,13 @@ class Latency(Struct, kw_only=True):
     """In progress at Asana."""
     archive_ms: int
     """Fetching and verifying the file."""
+
+
+class Options(Struct, kw_only=True):
+    """How the answer is to look, as in `opt_fields` and `opt_pretty`; other options of Asana are ignored."""
+
+    fields: list[str] | str | UnsetType | None = UNSET
+    pretty: bool = False
 
 
 class Output(Struct, kw_only=True):
@@ -562,6 +634,15 @@ class ResourceType(StrEnum):
     TASK = "task"
     TEAM = "team"
     MESSAGE = "message"
+
+
+class Rotation(Struct, kw_only=True):
+    """Another secret, and why."""
+
+    note: str | UnsetType | None = UNSET
+    """Why; kept in the event log."""
+    force: bool = False
+    """Also when the secret before the present one still signs, which then ends at once."""
 
 
 class Run(Struct, kw_only=True):
@@ -829,7 +910,7 @@ class WebhookEndpointWithSecret(Struct, kw_only=True):
     created_at: datetime
     updated_at: datetime
     secret: str
-    """What signs; shown this once."""
+    """What signs. Shown here alone, and once more when the request is repeated with its `Idempotency-Key`."""
 
 
 class Workspace(Struct, kw_only=True):
@@ -1051,6 +1132,30 @@ class GraphExportCreate(Struct, kw_only=True):
     """When you need it: within a priority the earliest goes first."""
 
 
+class GraphJobData(Struct, kw_only=True):
+    """As Asana takes it. How it is to be treated here, and the workspace, may stand beside."""
+
+    parent: str | int
+    priority: Priority = Priority.NORMAL
+    """Higher ones go first in the workspace's queue; a started export is never interrupted."""
+    labels: dict[str, str] | UnsetType = UNSET
+    """Yours to find exports by; not sent to Asana."""
+    max_age: int = 0
+    """Seconds that the data may be old: a run that Asana began so recently, of the same request by the same credential, is shared instead of made again. 0 shares only what has not begun."""
+    queue_ttl: int | UnsetType | None = UNSET
+    """Seconds after which it fails if it has not started."""
+    deliver_by: datetime | UnsetType | None = UNSET
+    """When you need it: within a priority the earliest goes first."""
+    workspace: str | int | UnsetType | None = UNSET
+    """Of the parent. Left out, it is your default one, or the only one you may export graphs of, or found by asking Asana for the parent."""
+
+
+class JobAnswer(Struct, kw_only=True):
+    """A job, where Asana puts it."""
+
+    data: Job
+
+
 class Manifest(Struct, kw_only=True):
     """
     What there is to download, and what is known of it.
@@ -1136,6 +1241,23 @@ class ResourceExportCreate(Struct, kw_only=True):
     """When you need it: within a priority the earliest goes first."""
 
 
+class ResourceJobData(Struct, kw_only=True):
+    """As Asana takes it. How it is to be treated here (`priority`, `max_age`, …) may stand beside."""
+
+    workspace: str | int
+    export_request_parameters: list[ExportRequestParameter]
+    priority: Priority = Priority.NORMAL
+    """Higher ones go first in the workspace's queue; a started export is never interrupted."""
+    labels: dict[str, str] | UnsetType = UNSET
+    """Yours to find exports by; not sent to Asana."""
+    max_age: int = 0
+    """Seconds that the data may be old: a run that Asana began so recently, of the same request by the same credential, is shared instead of made again. 0 shares only what has not begun."""
+    queue_ttl: int | UnsetType | None = UNSET
+    """Seconds after which it fails if it has not started."""
+    deliver_by: datetime | UnsetType | None = UNSET
+    """When you need it: within a priority the earliest goes first."""
+
+
 class Schedule(Struct, kw_only=True):
     """Exports that are asked for by the clock."""
 
@@ -1153,6 +1275,8 @@ class Schedule(Struct, kw_only=True):
     """Null while it is paused."""
     next_at: datetime | None
     """When that is fired: the slot with its jitter."""
+    put_off: SkipReason | None
+    """Why that slot is due and has no export yet; it is tried again at `next_at`."""
     last_export: str | None
     """The export of the last slot that had one."""
     skips: int
@@ -1256,6 +1380,8 @@ class ClientCreate(Struct, kw_only=True):
     """Bytes its files may take up here; null for no limit."""
     retention_days: int | UnsetType | None = UNSET
     """Days for which files archived from now on are kept; null for the workspace's wish or, if there is none either, the service's own."""
+    default_workspace: str | UnsetType | None = UNSET
+    """Workspace of graph exports asked for at `/api/1.0` without naming one; null to have it found by their parent."""
     note: str | UnsetType | None = UNSET
     """Why; kept in the event log."""
 
@@ -1270,6 +1396,7 @@ class Client(Struct, kw_only=True):
     max_queued: int | None
     max_stored_bytes: int | None
     retention_days: int | None
+    default_workspace: str | None
     created_at: datetime
     last_used_at: datetime | None
     """When its key was last used, to the minute."""
@@ -1292,6 +1419,8 @@ class ClientPatch(Struct, kw_only=True):
     """Bytes its files may take up here; null for no limit."""
     retention_days: int | UnsetType | None = UNSET
     """Days for which files archived from now on are kept; null for the workspace's wish or, if there is none either, the service's own."""
+    default_workspace: str | UnsetType | None = UNSET
+    """Workspace of graph exports asked for at `/api/1.0` without naming one; null to have it found by their parent."""
     note: str | UnsetType | None = UNSET
     """Why; kept in the event log."""
 
@@ -1306,6 +1435,7 @@ class ClientWithKey(Struct, kw_only=True):
     max_queued: int | None
     max_stored_bytes: int | None
     retention_days: int | None
+    default_workspace: str | None
     created_at: datetime
     last_used_at: datetime | None
     """When its key was last used, to the minute."""
@@ -1343,6 +1473,13 @@ class EventPage(Struct, kw_only=True):
     """Whether to go on at once. A page may be empty though more follows, if little is wanted."""
 
 
+class GraphJobCreate(Struct, kw_only=True):
+    """An export of a goal, team, portfolio or project and what is below it."""
+
+    data: GraphJobData
+    options: Options = field(default_factory=lambda: convert({"pretty": False}, type=Options))
+
+
 class Lane(Struct, kw_only=True):
     """A workspace's queue and its slot."""
 
@@ -1365,6 +1502,13 @@ class Lane(Struct, kw_only=True):
     """When Asana is asked again."""
     refusals: int
     """Times in a row that Asana has answered 403."""
+
+
+class ResourceJobCreate(Struct, kw_only=True):
+    """A bulk export of a workspace's tasks, teams or messages."""
+
+    data: ResourceJobData
+    options: Options = field(default_factory=lambda: convert({"pretty": False}, type=Options))
 
 
 class ScheduleCreate(Struct, kw_only=True):

@@ -37,7 +37,7 @@ class IdempotencyKeyInvalid(ProblemError):
 class IdempotencyKeyReused(ProblemError):
     """The Idempotency-Key was used before with another request.
 
-    Use a new key for a new request. Nothing was accepted; the earlier export is untouched.
+    Use a new key for a new request. Nothing was accepted; what the earlier one made is untouched.
     """
 
     code = "idempotency-key-reused"
@@ -270,6 +270,25 @@ class RangeNotSatisfiable(ProblemError):
     """
 
     code = "range-not-satisfiable"
+
+
+class SecretRotating(ProblemError):
+    """The secret was rotated less than a day ago.
+
+    Another rotation would end the secret before the present one, by which your receiver may still
+    verify. Wait until the time in `detail`, or send `force`. Nothing was changed.
+    """
+
+    code = "secret-rotating"
+
+
+class DownloadUrlRefused(ProblemError):
+    """The download URL is not, or no longer, valid.
+
+    Get the job again: it has a fresh one, valid for an hour. Take it as it is, `signature` and all.
+    """
+
+    code = "download-url-refused"
 
 
 class EndpointDisabled(ProblemError):
@@ -515,6 +534,8 @@ BY_CODE: dict[str, type[ProblemError]] = {
     "store-unavailable": StoreUnavailable,
     "precondition-failed": PreconditionFailed,
     "range-not-satisfiable": RangeNotSatisfiable,
+    "secret-rotating": SecretRotating,
+    "download-url-refused": DownloadUrlRefused,
     "endpoint-disabled": EndpointDisabled,
     "credential-refused": CredentialRefused,
     "workspace-refused": WorkspaceRefused,
