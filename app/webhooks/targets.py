@@ -54,7 +54,7 @@ class TargetPolicy:
         schemes = {"https", "http"} if self.allow_http else {"https"}
         if url.scheme not in schemes:
             raise TargetRefused(f"must begin with {' or '.join(f'{each}://' for each in sorted(schemes))}")
-        if not url.host or url.port not in PORTS:
+        if not url.host or "%" in url.host or url.port not in PORTS:
             raise TargetRefused("must name a host, and no port beyond 65535")
         if url.userinfo or url.fragment:
             raise TargetRefused("must have neither a user name nor a fragment")

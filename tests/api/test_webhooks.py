@@ -168,6 +168,7 @@ async def test_a_refused_endpoint_does_not_use_up_its_key(caller: httpx.AsyncCli
         ({"url": "https://[::ffff:169.254.169.254]/"}, "/url"),
         ({"url": "https://user:word@hooks.example.com/"}, "/url"),
         ({"url": "https://hooks.example.com:99999/"}, "/url"),
+        ({"url": "https://hooks.example.com]/"}, "/url"),
         ({"url": f"https://hooks.example.com/{'x' * 2000}"}, "/url"),
         ({"types": ["export.progressed"]}, "/types/0"),
         ({"workspaces": ["1001", "abc"]}, "/workspaces/1"),
