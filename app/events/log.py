@@ -5,13 +5,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Required, TypedDict, Unpack
 
-from sqlalchemy import BigInteger, Identity, Index, Text, func, insert, text
+from sqlalchemy import BigInteger, Identity, Index, Text, func, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.database.base import Base, BigInt, Json
-from app.events.outgoing import enqueue
-from app.events.public import PUBLIC
+from app.events.outgoing import say
 from app.ids import CredentialId, EventId, ExportId, LaneKey, RunId, new_event_id
 
 
@@ -139,7 +138,6 @@ class Event(Base):
     )
 
 
-INSERT = insert(Event)
 NOTHING: Json = {
     "export": None,
     "run": None,
@@ -174,9 +172,7 @@ async def record(session: AsyncSession, kind: EventType, **facts: Unpack[Facts])
 
 async def record_all(session: AsyncSession, events: list[dict[str, Any]]) -> None:
     """Write many in one go."""
-    await session.execute(INSERT, events)
-    if told := [event["id"] for event in events if event["type"] in PUBLIC]:
-        await enqueue(session, told)
+    await say(session, events)
 
 
 async def audit(

@@ -4,28 +4,32 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import Text, bindparam, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.database.base import Json
 from app.database.jobs import defer
+from app.events.public import PUBLIC
 from app.ids import EndpointId, EventId
 
 # The task that is a wake-up of an endpoint.
 DELIVER_WEBHOOKS = "deliver_webhooks"
+ALWAYS = {"task": DELIVER_WEBHOOKS, "public": sorted(PUBLIC)}
 
-# Who wants to be told of which of the events `told`. An administrator is told of everything, others of what
-# they may see: their own exports and schedules, what is made of those, and the workspaces they have a grant
-# for. The tables are named and not imported, for they are of layers above.
+# Of the events that are `said`, those for others are `told`, and `wanted` by whom. An administrator is told of  # noqa: E501
+# everything, others of what they may see: their own exports and schedules, what is made of those, and the
+# workspaces they have a grant for. The tables are named and not imported, for they are of layers above.
 TOLD = """
         SELECT events.id, events.type, events.export, events.run, events.created_at,
             coalesce(exports.client, schedules.client) AS owner,
             coalesce(
                 lanes.workspace, exports.workspace, schedules.workspace, events.data ->> 'workspace'
             ) AS workspace
-        FROM events
+        FROM said AS events
         LEFT JOIN lanes ON lanes.key = events.lane
         LEFT JOIN exports ON exports.id = events.export
         LEFT JOIN schedules ON schedules.id = events.data ->> 'schedule'
+        WHERE events.type = ANY (:public)
 """
 WANTED = """
         FROM told, webhook_endpoints AS wanting JOIN clients ON clients.id = wanting.client
@@ -42,13 +46,12 @@ WANTED = """
                     SELECT FROM grants WHERE client = clients.id AND workspace IN ('*', told.workspace))
                 END)
 """
-# One statement, so that an event costs one more round trip, whether or not anybody wants it. Those that want
-# several of the events are woken by one job. An endpoint that is being deleted is waited for: it must not
-# fail the transaction of an event.
-ENQUEUE = text(f"""
-    WITH told AS (
+# One statement with the writing of the events, so that they cost no round trip more where nobody wants them.
+# Those that want several of the events are woken by one job. An endpoint that is being deleted is waited for:
+# it must not fail the transaction of an event.
+ENTER = f"""
+    told AS (
         {TOLD}
-        WHERE events.id = ANY (:events)
     ), entered AS (
         INSERT INTO webhook_deliveries (endpoint, event)
         SELECT wanting.id, told.id
@@ -69,19 +72,40 @@ ENQUEUE = text(f"""
             ::procrastinate_job_to_defer_v1)) AS jobs
     FROM (SELECT DISTINCT endpoint FROM entered) AS woken
     HAVING count(*) > 0
-""").bindparams(bindparam("events", type_=ARRAY(Text)), bindparam("endpoint", type_=Text))  # noqa: S608
+"""  # noqa: S608 - constants
+SAY = text(f"""
+    WITH said AS (
+        INSERT INTO events (id, type, export, run, lane, credential, actor, request_id, data)
+        SELECT id, type, export, run, lane, credential, actor, request_id, data
+        FROM jsonb_populate_recordset(NULL::events, :events)
+        RETURNING *
+    ), {ENTER}
+""").bindparams(  # noqa: S608
+    bindparam("events", type_=JSONB),
+    bindparam("public", type_=ARRAY(Text)),
+    bindparam("endpoint", type_=Text),
+)
+AGAIN = text(f"""
+    WITH said AS (SELECT * FROM events WHERE id = ANY (:events)), {ENTER}
+""").bindparams(  # noqa: S608
+    bindparam("events", type_=ARRAY(Text)),
+    bindparam("public", type_=ARRAY(Text)),
+    bindparam("endpoint", type_=Text),
+)
 
 
-async def enqueue(
-    session: AsyncSession, events: Sequence[EventId], *, endpoint: EndpointId | None = None
-) -> int:
-    """Enter a delivery of each event for each endpoint that wants it, in the caller's transaction.
-
-    What has been delivered or given up is begun anew, which only a replay comes to: that names the one
-    endpoint it is for. Returns how many there are now on their way.
+async def say(session: AsyncSession, events: Sequence[Json]) -> None:
+    """Write events in the caller's transaction, with a delivery of each public one for each endpoint that
+    wants it.
     """
-    values = {"events": events, "endpoint": endpoint, "task": DELIVER_WEBHOOKS}
-    row = (await session.execute(ENQUEUE, values)).one_or_none()
+    await session.execute(SAY, {"events": events, "endpoint": None, **ALWAYS})
+
+
+async def say_again(session: AsyncSession, events: Sequence[EventId], endpoint: EndpointId) -> int:
+    """Enter deliveries of events of before for an endpoint that wants them. What has been delivered or given
+    up is begun anew. Returns how many there are now on their way.
+    """
+    row = (await session.execute(AGAIN, {"events": events, "endpoint": endpoint, **ALWAYS})).one_or_none()
     return row.deliveries if row else 0
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.models import Client
 from app.events.log import Cause, Event, EventType, audit, new_event, record_all
-from app.events.outgoing import enqueue, wake
+from app.events.outgoing import say_again, wake
 from app.events.public import PUBLIC
 from app.ids import EndpointId, EventId
 from app.problems import Code, ProblemError
@@ -103,7 +103,7 @@ async def replay_since(
             .with_for_update(read=True, key_share=True)
         )
     ).all()
-    deliveries = await enqueue(session, [event for event, _ in happened], endpoint=endpoint.id)
+    deliveries = await say_again(session, [event for event, _ in happened], endpoint.id)
     replayed = {"since": since.isoformat(), "deliveries": deliveries}
     await audit(session, EventType.WEBHOOK_REPLAYED, cause, data=endpoint.facts | replayed)
     more_since = happened[-1].created_at if len(happened) == MOST_REPLAYED else None

@@ -19,10 +19,11 @@ LATE_SECONDS = 180
 # committed then is left out. So are events of files, for others than administrators: who shares a run may
 # have come after them.
 UNTOLD = text(f"""
-    WITH told AS (
+    WITH said AS (
+        SELECT * FROM events
+        WHERE CAST(:days AS integer) IS NULL OR created_at > now() - make_interval(days => :days)
+    ), told AS (
         {TOLD}
-        WHERE events.type = ANY (:public)
-          AND (CAST(:days AS integer) IS NULL OR events.created_at > now() - make_interval(days => :days))
     )
     SELECT wanting.id AS endpoint, told.id AS event, told.type
         {WANTED}

@@ -57,7 +57,7 @@ GUARDS = (
         "deliveries are entered in the transaction of the event",
         "events that nobody is told of",
         f"{ON_OUTGOING}::test_of_an_export_its_owner_is_told_and_administrators",
-        Edit("app/events/log.py", "        await enqueue(session, told)\n", "        pass\n"),
+        Edit(OUTGOING, "WHERE wanting.disabled_at IS NULL AND", "WHERE false AND"),
     ),
     Guard(
         "an endpoint is given only workspaces of its owner",
