@@ -27,6 +27,8 @@ STREAMED = {
 }
 
 
+# The bodies of requests for exports.
+MADE_HERE = {"resource_body", "graph_body"}
 OF_EVERY_CALL = {"query", "body", "headers", "wait", "patience", "once"}
 
 
@@ -36,24 +38,39 @@ class Use:
 
     operation: str
     answer: str | None
+    body: str | None
     query: frozenset[str]
     place: frozenset[str]
 
 
 def uses() -> Iterator[Use]:
     for path in sorted(FACE.glob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            match node:
-                case ast.Call(
-                    func=ast.Attribute(attr="call" | "send"), args=[ast.Constant(value=str(name)), *rest]
-                ):
-                    given = {each.arg: each.value for each in node.keywords if each.arg}
-                    yield Use(
-                        name,
-                        ast.unparse(rest[0]).removeprefix("models.") if rest else None,
-                        frozenset(keys(given.get("query"))),
-                        frozenset(name for name in given if name not in OF_EVERY_CALL),
-                    )
+        for method in ast.walk(ast.parse(path.read_text())):
+            if isinstance(method, ast.AsyncFunctionDef):
+                yield from uses_of(method)
+
+
+def uses_of(method: ast.AsyncFunctionDef) -> Iterator[Use]:
+    types = {each.arg: each.annotation for each in [*method.args.args, *method.args.kwonlyargs]}
+    for node in ast.walk(method):
+        match node:
+            case ast.Call(
+                func=ast.Attribute(attr="call" | "send"), args=[ast.Constant(value=str(name)), *rest]
+            ):
+                given = {each.arg: each.value for each in node.keywords if each.arg}
+                body = given.get("body")
+                sent = types.get(body.id) if isinstance(body, ast.Name) else body
+                yield Use(
+                    name,
+                    name_of(rest[0]) if rest else None,
+                    name_of(sent.func if isinstance(sent, ast.Call) else sent) if sent else None,
+                    frozenset(keys(given.get("query"))),
+                    frozenset(name for name in given if name not in OF_EVERY_CALL),
+                )
+
+
+def name_of(model: ast.expr) -> str:
+    return ast.unparse(model).removeprefix("models.")
 
 
 def keys(query: ast.expr | None) -> Iterator[str]:
@@ -97,6 +114,18 @@ def test_a_call_is_one_that_the_service_has(use: Use) -> None:
     assert use.query <= parameters(use.operation, "query")
     if use.answer and use.answer != "dict[str, Any]":
         assert use.answer.removesuffix("Out") in answers(use.operation)
+    if use.body and use.body not in MADE_HERE:
+        assert (
+            use.body
+            == OPERATIONS[use.operation]["requestBody"]["content"]["application/json"]["schema"][
+                "$ref"
+            ].rpartition("/")[2]
+        )
+
+
+def test_a_call_with_a_body_is_one_that_wants_it() -> None:
+    with_body = {use.operation for use in USES if use.body} | {"POST /v1/exports/plan"}
+    assert with_body == {name for name, each in OPERATIONS.items() if "requestBody" in each}
 
 
 def test_all_that_the_service_has_can_be_called() -> None:
