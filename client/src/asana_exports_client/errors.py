@@ -4,7 +4,7 @@ from asana_exports_client.models import Error, Export, Fault, Problem
 
 
 class AsanaExportsError(Exception):
-    """Anything that this package raises of its own."""
+    """What goes wrong at the service, or on the way to it."""
 
 
 class Unreachable(AsanaExportsError):
