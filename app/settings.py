@@ -108,7 +108,7 @@ class Settings(BaseSettings):
     asana_url: str = Field("https://app.asana.com/api/1.0", description="Base of Asana's API.")
     asana_timeout_seconds: PositiveFloat = Field(30, description="Longest silence of Asana within one call.")
     asana_calls_per_minute: PositiveInt = Field(
-        1200, description="Calls a worker makes with one token in a minute; Asana's paid plans allow 1,500."
+        1200, description="Calls a process makes with one token in a minute; Asana's paid plans allow 1,500."
     )
     download_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         ("*.amazonaws.com", "*.asana.com"),

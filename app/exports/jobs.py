@@ -35,8 +35,6 @@ class Job:
     gid: str
     made_gid: str
     kind: Kind
-    export: ExportId
-    workspace: str
     status: Status
     since: datetime
     to: datetime | None
@@ -109,8 +107,6 @@ def _job(row: Row[JobGid, Export, Run, Artifact]) -> Job:
         gid=str(row.JobGid.gid),
         made_gid=str(row.JobGid.gid + 1),
         kind=export.kind,
-        export=export.id,
-        workspace=export.workspace,
         status=export.status,
         since=(run.data_from if has_file else None) or export.created_at,
         to=(run.data_to if has_file else None) or export.finished_at,

@@ -91,6 +91,8 @@ async def test_what_was_tampered_with_opens_nothing(
     bare, gid = url.partition("?")[0], urlsplit(url).path.split("/")[4]
     other_letter = "A" if signature[30] == "B" else "B"
     token = vault.encrypt(SecretStr(SERVICE_TOKEN)).decode()
+    said = vault.decrypt(signature.encode()).get_secret_value()
+    of_another_kind = vault.encrypt(SecretStr(said.replace("download", "upload"))).decode()
     wrong = [
         bare,
         f"{bare}?signature=",
@@ -98,6 +100,7 @@ async def test_what_was_tampered_with_opens_nothing(
         f"{bare}?signature={quote(signature[:30] + other_letter + signature[31:])}",
         f"{bare}?signature={quote(signature * 9)}",
         f"{bare}?signature={quote(token)}",
+        f"{bare}?signature={quote(of_another_kind)}",
         url.replace(gid, other["gid"]),
     ]
     nobody = await api.anybody()

@@ -96,6 +96,16 @@ async def test_a_request_that_asana_would_refuse(api: Api, caller: httpx.AsyncCl
     assert (await caller.get("/v1/exports")).json()["items"] == []
 
 
+@pytest.mark.parametrize("name", [name for name in REFUSED if name != "gid as a number"])
+async def test_it_is_refused_where_asana_is_spoken_too(caller: httpx.AsyncClient, name: str) -> None:
+    body, pointers = REFUSED[name]
+    response = await caller.post("/api/1.0/exports/resource", json={"data": body})
+    assert response.status_code == 400
+    fields = {error["message"].split(": ")[0] for error in response.json()["errors"]}
+    assert fields == {pointer.removeprefix("/").replace("/", ".") for pointer in pointers}
+    assert (await caller.get("/v1/exports")).json()["items"] == []
+
+
 @pytest.mark.parametrize(
     ("body", "pointers"),
     [

@@ -48,6 +48,10 @@ async def test_a_script_for_asana_needs_another_host_and_token(
     here = f"{await service.api().address()}/api/1.0"
     # As some write it.
     assert at_asana == await told(script, f"{here}/", service.tenants["1001"].key, data) != []
+    logs = "".join(process.output() for process in (*service.workers, *service.apis))
+    assert "run.submitted" in logs
+    # Who reads the logs shall not be able to fetch the file.
+    assert "signature" not in logs
 
 
 async def test_of_ten_scripts_at_once_none_is_refused(service: Service, script: Path) -> None:

@@ -10,6 +10,7 @@ from tests.mutation.guards import (
     events,
     exports,
     files,
+    jobs,
     lanes,
     retention,
     schedules,
@@ -30,6 +31,7 @@ GUARDS = (
     *access.GUARDS,
     *api.GUARDS,
     *client.GUARDS,
+    *jobs.GUARDS,
     *events.GUARDS,
     *database.GUARDS,
 )
