@@ -98,17 +98,25 @@ class ParentSearch:
         return found
 
     async def _asked(self, openers: Sequence[Opener], parent: str) -> str | None:
+        """What the first credential says that sees it; a failure, where none does and not all could look."""
+        looks = [asyncio.create_task(self._look(opener, parent)) for opener in openers]
+        failure: ProblemError | None = None
         try:
             async with asyncio.timeout(self._longest):
-                looks = [self._look(opener, parent) for opener in openers]
-                answers = await asyncio.gather(*looks, return_exceptions=True)
+                for look in asyncio.as_completed(looks):
+                    try:
+                        if found := await look:
+                            return found
+                    except ProblemError as error:
+                        failure = error
         except TimeoutError:
-            raise _unavailable(parent, f"nothing for {self._longest:g} seconds") from None
-        for answer in sorted(answers, key=lambda answer: not isinstance(answer, str)):
-            if isinstance(answer, BaseException):
-                raise answer
-            if answer:
-                return answer
+            failure = _unavailable(parent, f"nothing for {self._longest:g} seconds")
+        finally:
+            for each in looks:
+                each.cancel()
+            await asyncio.gather(*looks, return_exceptions=True)
+        if failure:
+            raise failure
         return None
 
     async def _look(self, opener: Opener, parent: str) -> str | None:

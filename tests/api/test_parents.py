@@ -20,7 +20,7 @@ from tests.api.conftest import Api, code_of, served
 from tests.api.test_asana import told
 from tests.api.test_clients import made
 from tests.builders import a_tenant, another_credential, another_workspace
-from tests.servers import serving
+from tests.servers import Request, answer, serving
 
 # A project, a portfolio, a team and a goal of the sandbox's second workspace.
 OF_1002 = ("10022001", "10023001", "10021001", "10024001")
@@ -100,9 +100,9 @@ async def test_nothing_is_said_of_workspaces_that_are_not_granted(
     assert (await asked(await api.caller(grants=BOTH), OF_1002[0])).status_code == 201
     stranger = await api.caller(grants=[GrantSpec(workspace="1001"), GrantSpec(workspace="1003")])
     known, unknown = await asked(stranger, OF_1002[0]), await asked(stranger, "77777")
-    for answer, parent in ((known, OF_1002[0]), (unknown, "77777")):
-        assert (answer.status_code, code_of(answer)) == (400, "validation-failed")
-        (message,) = told(answer)
+    for refused, parent in ((known, OF_1002[0]), (unknown, "77777")):
+        assert (refused.status_code, code_of(refused)) == (400, "validation-failed")
+        (message,) = told(refused)
         assert message.startswith(f"parent: Asana shows no goal, project, portfolio or team {parent} in the")
     assert await workspaces(stranger) == []
 
@@ -125,13 +125,14 @@ async def test_one_of_several_credentials_is_enough(api: Api, sandbox: SandboxCo
     caller = await api.caller()
     assert (await asked(caller, OF_1002[0])).status_code == 201
     assert await workspaces(caller) == ["1002"]
+    # Where nobody sees it, the one that could not look is what there is to be said.
+    for _ in range(2):
+        refused = await asked(caller, "77777")
+        assert (refused.status_code, code_of(refused)) == (503, "upstream-unavailable")
+    assert "the token of workspace 1003 is not valid" in told(refused)[0]
     async with api.sessions() as session:
-        states = select(Credential.name, Credential.state).where(Credential.name == "1003")
-        assert (await session.execute(states)).one() == ("1003", CredentialState.INVALID)
-    # Where nobody has seen it, the one that could not look is what there is to be said.
-    answer = await asked(caller, "77777")
-    assert (answer.status_code, code_of(answer)) == (503, "upstream-unavailable")
-    assert "the token of workspace 1003 is not valid" in told(answer)[0]
+        states = select(Credential.state).where(Credential.name == "1003")
+        assert await session.scalar(states) is CredentialState.INVALID
 
 
 async def test_a_limit_is_kept_and_told_to_all(api: Api, sandbox: SandboxControl, second: None) -> None:
@@ -202,6 +203,29 @@ async def test_nothing_is_held_in_the_database_while_asana_is_asked(
             silent.set()
             for answer in await asyncio.gather(*waiting):
                 assert answer.status_code == 503
+
+
+async def test_who_sees_it_waits_for_no_other(
+    settings: Settings, sessions: async_sessionmaker[AsyncSession], vault: Vault
+) -> None:
+    async def handle(request: Request, writer: asyncio.StreamWriter) -> None:
+        if request.headers["authorization"] == "Bearer planted-token-silent":
+            await asyncio.Event().wait()
+        writer.write(answer(200, b'{"data": {"gid": "1", "workspace": {"gid": "1001"}}}'))
+
+    async with sessions.begin() as session:
+        tenant = await a_tenant(session, vault)
+        silent = await another_credential(session, vault, "planted-token-silent")
+        session.add(Workspace(gid="1002", name="1002", credential=silent.id))
+    async with serving(handle) as asana:
+        told = settings.model_copy(update={"asana_url": asana.url, "asana_timeout_seconds": 3600.0})
+        headers = {"Authorization": f"Bearer {tenant.key}"}
+        async with (
+            served(told) as (url, _),
+            httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=60) as caller,
+        ):
+            assert (await asked(caller, "1")).status_code == 201
+            assert await workspaces(caller) == ["1001"]
 
 
 async def test_asana_that_says_nothing_is_given_up(
