@@ -13,8 +13,14 @@ from app.main import create_app
 
 DOCUMENT: dict[str, Any] = create_app().openapi()
 FACE = Path(asana_exports_client.__file__).parent / "_async"
-# For people, machines and other formats of the same.
+# For people, machines, and what is written for Asana.
 NOT_USED = {
+    *(
+        f"{method.upper()} {path}"
+        for path, each in DOCUMENT["paths"].items()
+        if path.startswith("/api/")
+        for method in each
+    ),
     "GET /healthz",
     "GET /readyz",
     "GET /metrics",
@@ -41,6 +47,7 @@ class Use:
     body: str | None
     query: frozenset[str]
     place: frozenset[str]
+    has_key: bool
 
 
 def uses() -> Iterator[Use]:
@@ -66,6 +73,7 @@ def uses_of(method: ast.AsyncFunctionDef) -> Iterator[Use]:
                     name_of(sent.func if isinstance(sent, ast.Call) else sent) if sent else None,
                     frozenset(keys(given.get("query"))),
                     frozenset(name for name in given if name not in OF_EVERY_CALL),
+                    "headers" in given and "sent_once" in ast.unparse(given["headers"]),
                 )
 
 
@@ -125,7 +133,12 @@ def test_a_call_is_one_that_the_service_has(use: Use) -> None:
 
 def test_a_call_with_a_body_is_one_that_wants_it() -> None:
     with_body = {use.operation for use in USES if use.body} | {"POST /v1/exports/plan"}
-    assert with_body == {name for name, each in OPERATIONS.items() if "requestBody" in each}
+    assert with_body == {name for name, each in OPERATIONS.items() if "requestBody" in each} - NOT_USED
+
+
+def test_a_call_that_makes_something_has_an_idempotency_key_where_it_may() -> None:
+    keyed = {name for name in OPERATIONS if "Idempotency-Key" in parameters(name, "header")}
+    assert {use.operation for use in USES if use.has_key} == keyed - NOT_USED
 
 
 def test_all_that_the_service_has_can_be_called() -> None:

@@ -86,7 +86,7 @@ def said(options: Options) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name != "idempotency_key"}
 
 
-def sent_once(key: str | None) -> dict[str, str]:
+def sent_once(key: str | None = None) -> dict[str, str]:
     """The header by which a request that is sent again makes nothing twice."""
     return {"Idempotency-Key": key or uuid4().hex}
 

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from asana_exports_client import models
 from asana_exports_client._async.http import Http
+from asana_exports_client._requests import sent_once
 from asana_exports_client.models import Reason
 
 
@@ -26,7 +27,9 @@ class Schedules:
 
     async def create(self, schedule: models.ScheduleCreate) -> models.Schedule:
         """Make one."""
-        return await self._http.call("POST /v1/schedules", models.Schedule, body=schedule, once=True)
+        return await self._http.call(
+            "POST /v1/schedules", models.Schedule, body=schedule, headers=sent_once()
+        )
 
     async def replace(self, schedule: str, by: models.SchedulePut) -> models.Schedule:
         """Have it be another one from its next slot on."""
@@ -100,7 +103,10 @@ class Webhooks:
     async def create(self, endpoint: models.WebhookEndpointCreate) -> models.WebhookEndpointWithSecret:
         """Make one. Its `secret` is shown this once."""
         return await self._http.call(
-            "POST /v1/webhook-endpoints", models.WebhookEndpointWithSecret, body=endpoint, once=True
+            "POST /v1/webhook-endpoints",
+            models.WebhookEndpointWithSecret,
+            body=endpoint,
+            headers=sent_once(),
         )
 
     async def change(self, endpoint: str, by: models.WebhookEndpointPatch) -> models.WebhookEndpoint:
@@ -118,13 +124,15 @@ class Webhooks:
             "DELETE /v1/webhook-endpoints/{endpoint_id}", query={"note": note}, endpoint_id=endpoint
         )
 
-    async def rotate_secret(self, endpoint: str, note: str | None = None) -> models.WebhookEndpointWithSecret:
-        """Give it another secret; for a while both are signed by."""
+    async def rotate_secret(
+        self, endpoint: str, note: str | None = None, *, force: bool = False
+    ) -> models.WebhookEndpointWithSecret:
+        """Give it another secret; for a day both sign. `force` is for doing so twice within it."""
         return await self._http.call(
             "POST /v1/webhook-endpoints/{endpoint_id}/rotate-secret",
             models.WebhookEndpointWithSecret,
-            body=Reason(note=note),
-            once=True,
+            body=models.Rotation(note=note, force=force),
+            headers=sent_once(),
             endpoint_id=endpoint,
         )
 
