@@ -58,22 +58,25 @@ lock: ## lock new dependencies, for every platform at once; UPGRADE=--upgrade ta
 	$(COMPILE) --output-file requirements/dev.txt --extra dev $(CLIENT_EXTRAS) pyproject.toml client/pyproject.toml
 	$(COMPILE) --output-file requirements/runtime.txt --constraint requirements/dev.txt pyproject.toml
 	$(COMPILE) --output-file requirements/build.txt --group build
+	$(COMPILE) --output-file requirements/sdk.txt --no-deps --group sdk
 	$(BIN)/npm install --silent --package-lock-only --no-audit --no-fund --prefix requirements/redocly
 
 clean: ## remove the environment and the caches, not the data
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build *.egg-info
 
 # One environment, made from the hashed lock; the stamp makes a second call instant.
-$(READY): requirements/dev.txt pyproject.toml client/pyproject.toml
+$(READY): requirements/dev.txt requirements/sdk.txt pyproject.toml client/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
 	@$(PYTHON) -m venv --clear $(VENV) || { echo "python3 -m venv failed; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@echo "Installing the locked dependencies into $(VENV) ..."
 	@if command -v uv >/dev/null; then \
 	  uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt && \
-	  uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable . --editable client; \
+	  uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable . --editable client && \
+	  uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes --target $(VENV)/sdk -r requirements/sdk.txt; \
 	else \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt && \
-	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . --editable client; \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . --editable client && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --target $(VENV)/sdk -r requirements/sdk.txt; \
 	fi
 	@touch $@
 
