@@ -8,10 +8,11 @@ RUN pip install --require-hashes -r requirements/runtime.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY app app
 COPY migrations migrations
+COPY client client
 # The tools that build stay in this stage.
 RUN python -m venv tools \
  && tools/bin/pip install --require-hashes -r requirements/build.txt \
- && tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir wheels . \
+ && tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir wheels . ./client \
  && pip install --no-deps wheels/*.whl
 
 FROM python:3.13-slim

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 REDOCLY := $(VENV)/redocly
-CLIENT_EXTRAS := --extra pandas --extra polars --extra receipts
+CLIENT_EXTRAS := --extra cli --extra pandas --extra polars --extra receipts
 # They wait for processes more than they compute.
 TESTS_AT_ONCE ?= 4
 COMPILE = $(VENV)/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes $(UPGRADE) \
@@ -56,7 +56,7 @@ $(REDOCLY)/.ready: requirements/redocly/package-lock.json $(READY)
 lock: ## lock new dependencies, for every platform at once; UPGRADE=--upgrade takes the newest of all
 	$(PYTHON) -m venv $(VENV)/uv && $(VENV)/uv/bin/pip install --quiet uv
 	$(COMPILE) --output-file requirements/dev.txt --extra dev $(CLIENT_EXTRAS) pyproject.toml client/pyproject.toml
-	$(COMPILE) --output-file requirements/runtime.txt --constraint requirements/dev.txt pyproject.toml
+	$(COMPILE) --output-file requirements/runtime.txt --constraint requirements/dev.txt --extra cli pyproject.toml client/pyproject.toml
 	$(COMPILE) --output-file requirements/build.txt --group build
 	$(COMPILE) --output-file requirements/sdk.txt --no-deps --group sdk
 	$(BIN)/npm install --silent --package-lock-only --no-audit --no-fund --prefix requirements/redocly

@@ -76,7 +76,9 @@ cli = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-keys = typer.Typer(help="API keys, by which internal tools use the service.", no_args_is_help=True)
+keys = typer.Typer(
+    help="API keys, by which internal tools use the service; in the database itself.", no_args_is_help=True
+)
 cli.add_typer(keys, name="keys")
 secrets = typer.Typer(help="The keys that encrypt Asana tokens in the database.", no_args_is_help=True)
 cli.add_typer(secrets, name="secrets")
@@ -285,7 +287,7 @@ def make_signing_key() -> None:
 
 @cli.command()
 def demo() -> None:
-    """Run real exports through a service of its own, against a sandbox Asana, and check what comes out."""
+    """Run real exports end to end, against a sandbox Asana, and check what comes out."""
     _run(run_demo(_settings(log_level="warning").data_dir / "demo", out))
 
 
@@ -293,7 +295,7 @@ def demo() -> None:
 def verify(
     files: Annotated[bool, typer.Option(help="Read every archived file, and compare it.")] = True,
 ) -> None:
-    """Check by the event log and the files that every promise was kept; exit with 1 where one was not."""
+    """Check by the event log and the files that every promise was kept; exits with 1 if not."""
     settings = _settings()
 
     async def run() -> list[Violation]:

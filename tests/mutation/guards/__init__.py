@@ -5,6 +5,7 @@ from tests.mutation.guards import (
     api,
     asana,
     client,
+    command,
     conversions,
     database,
     events,
@@ -32,6 +33,7 @@ GUARDS = (
     *api.GUARDS,
     *client.GUARDS,
     *jobs.GUARDS,
+    *command.GUARDS,
     *events.GUARDS,
     *database.GUARDS,
 )
