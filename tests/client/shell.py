@@ -78,7 +78,9 @@ class Shell:
         return Terminal([str(COMMAND), *map(str, words)], self.folder, self._env(), columns)
 
     def _env(self) -> dict[str, str]:
-        given = {name: value for name, value in os.environ.items() if not name.startswith("ASANA_EXPORTS_")}
+        # A terminal says itself how wide it is.
+        ours = ("ASANA_EXPORTS_", "COLUMNS", "LINES")
+        given = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         return {**given, "XDG_CONFIG_HOME": str(self.folder / "config"), "TERM": "xterm-256color", **self.env}
 
 

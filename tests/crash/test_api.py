@@ -194,7 +194,7 @@ def yearly(world: World) -> Json:
     return {"name": "yearly", "cron": "0 0 1 1 *", "export": export}
 
 
-@act(first=201, again=409)
+@act(first=201, again=201)
 async def a_schedule(world: World) -> Call:
     return Call("POST", "/v1/schedules", yearly(world))
 
@@ -322,7 +322,7 @@ async def of_a_file(world: World) -> ArtifactId:
     return artifact.id
 
 
-@act(first=201, again=201, anew=True, makes=("webhook_endpoints",))
+@act(first=201, again=201)
 async def a_webhook_endpoint(world: World) -> Call:
     return Call("POST", "/v1/webhook-endpoints", {"url": "https://hooks.example.com/"})
 
@@ -338,7 +338,7 @@ async def a_changed_webhook_endpoint(world: World) -> Call:
     return Call("PATCH", await of_a_webhook_endpoint(world), {"disabled": True})
 
 
-@act(first=201, again=201, anew=True)
+@act(first=201, again=201)
 async def another_secret_of_a_webhook(world: World) -> Call:
     return Call("POST", await of_a_webhook_endpoint(world) + "/rotate-secret")
 
