@@ -59,6 +59,13 @@ def postgres_url() -> Iterator[str]:
         server.stop()
 
 
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """For a service with a PostgreSQL of its own."""
+    with a_folder() as folder:
+        yield folder
+
+
 @pytest.fixture(scope="session")
 async def template(postgres_url: str) -> str:
     """The name of a migrated database, to be copied."""

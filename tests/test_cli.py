@@ -3,9 +3,7 @@
 import os
 import re
 import signal
-from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import httpx
 import pytest
@@ -27,14 +25,6 @@ COMMANDS = (
     "receipt verify",
     "receipt new-key",
 )
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    # Not pytest's own folder: run as root, PostgreSQL is another account, which could not enter it.
-    with TemporaryDirectory() as folder:
-        Path(folder).chmod(0o711)
-        yield Path(folder)
 
 
 class Shell:

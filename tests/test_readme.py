@@ -5,12 +5,9 @@ import os
 import re
 import signal
 from asyncio.subprocess import PIPE, STDOUT
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-import pytest
 from pydantic.fields import FieldInfo
 
 from app.settings import Settings
@@ -50,13 +47,6 @@ def test_the_readme_names_every_setting() -> None:
     ]
     table = "\n".join(["| name | default | |", "|---|---|---|", *rows]) + "\n"
     assert part("settings") == table, f"the table of settings in README.md should be:\n\n{table}"
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with TemporaryDirectory() as folder:
-        Path(folder).chmod(0o711)
-        yield Path(folder)
 
 
 async def typed(steps: str, folder: Path, env: dict[str, str]) -> str:

@@ -16,8 +16,8 @@ from app.ids import EndpointId, EventId
 DELIVER_WEBHOOKS = "deliver_webhooks"
 ALWAYS = {"task": DELIVER_WEBHOOKS, "public": sorted(PUBLIC)}
 
-# Of the events that are `said`, those for others are `told`, and `wanted` by whom. An administrator is told of  # noqa: E501
-# everything, others of what they may see: their own exports and schedules, what is made of those, and the
+# Of the events that are `said`, those for others are `told`, and `wanted` by whom. An administrator is told
+# of everything, others of what they may see: their own exports and schedules, what is made of those, and the
 # workspaces they have a grant for. The tables are named and not imported, for they are of layers above.
 TOLD = """
         SELECT events.id, events.type, events.export, events.run, events.created_at,

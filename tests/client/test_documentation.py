@@ -2,12 +2,9 @@
 
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import httpx
-import pytest
 
 from tests.processes import Process, said
 from tests.test_readme import ROOT, part
@@ -25,13 +22,6 @@ SAID = {
 def code_of(name: str) -> str:
     blocks = part(name, PAGE).split("```python\n")[1:]
     return "\n".join(block.split("```")[0] for block in blocks)
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with TemporaryDirectory() as folder:
-        Path(folder).chmod(0o711)
-        yield Path(folder)
 
 
 async def test_the_page_can_be_followed_as_written(folder: Path) -> None:

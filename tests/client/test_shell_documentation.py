@@ -1,24 +1,13 @@
 """What docs/from-the-shell.md shows can be typed, and its exit codes are all of them."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
-
-import pytest
 
 from asana_exports_client.cli.exits import Exit
 from tests.processes import BIN
 from tests.test_readme import ROOT, part, steps_in, taken
 
 PAGE = (ROOT / "docs" / "from-the-shell.md").read_text()
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with TemporaryDirectory() as folder:
-        Path(folder).chmod(0o711)
-        yield Path(folder)
 
 
 async def test_the_page_can_be_followed_as_written(folder: Path) -> None:
