@@ -423,8 +423,7 @@ async def a_file_is_made_into_parquet_when_the_store_can_be_read_again(world: Wo
     stored.symlink_to(stored)
     artifact = await world.asked_as(export, Format.PARQUET)
     await world.conversion(artifact, Format.PARQUET, lambda found: found.not_before > found.requested_at)
-    stored.unlink()
-    hidden.rename(stored)
+    hidden.replace(stored)
     made = await world.conversion(artifact, Format.PARQUET, lambda found: found.finished_at is not None)
     assert made.state is ConversionState.READY
 
