@@ -36,7 +36,7 @@ from app.api.services import Services, open_services
 from app.artifacts.receipt import NotSigned, differences, read
 from app.artifacts.store import open_store
 from app.database.embedded import EmbeddedPostgresError
-from app.database.migrate import at_head
+from app.database.migrate import is_behind
 from app.database.migrate import migrate as migrate_database
 from app.database.session import Database, UnsupportedServer, open_database
 from app.demo import DemoFailed, run_demo
@@ -410,6 +410,8 @@ class ApiServer(uvicorn.Server):
 
     async def stop_when(self, stop: asyncio.Event, services: Services) -> None:
         await stop.wait()
+        services.stopping.set()
+        await services.clock.sleep(services.settings.drain_seconds)
         self.should_exit = True
         services.close()
 
@@ -425,8 +427,8 @@ async def _work(settings: Settings) -> None:
 async def _migrated_database(settings: Settings, *, patience: float | None = None) -> AsyncIterator[Database]:
     async with open_database(settings, patience=patience) as database:
         async with database.sessions() as session:
-            if not await at_head(session):
-                raise Stop("The database has another version's schema. Run `asana-exports migrate`.")
+            if await is_behind(session):
+                raise Stop("The database has an older version's schema. Run `asana-exports migrate`.")
         yield database
 
 

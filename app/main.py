@@ -28,6 +28,7 @@ from app.api import (
 )
 from app.api.asana_errors import BASE
 from app.api.bounded_body import BoundedBodyMiddleware
+from app.api.closing import ClosingMiddleware
 from app.api.head import HeadMiddleware
 from app.api.notices import add_notices
 from app.api.openapi import DESCRIPTION, TAGS, describe
@@ -87,6 +88,7 @@ def create_app(services: Services | None = None) -> FastAPI:
     app.add_middleware(UnexpectedErrorMiddleware)
     app.add_middleware(RateLimitMiddleware)
     app.add_middleware(RequestIdMiddleware)
+    app.add_middleware(ClosingMiddleware)
     app.add_middleware(SingleSlashes, prefix=BASE)
     return app
 

@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlparse
 
-from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.conninfo import conninfo
@@ -97,6 +105,11 @@ class Settings(BaseSettings):
         None,
         description="Address by which callers reach the API, as `https://exports.example`, for the download "
         "URLs of jobs. Empty: as each request has it.",
+    )
+    drain_seconds: NonNegativeFloat = Field(
+        0,
+        description="How long an API process that is told to stop still takes requests, while `/readyz` says "
+        "503 and each answer closes its connection: longer than the proxy takes to notice.",
     )
     requests_per_minute: PositiveInt = Field(
         6000, description="Requests that one client may send to one API process in a minute."

@@ -6,10 +6,9 @@ from fastapi import APIRouter, Response, status
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.api.services import ServicesOf
-from app.database.migrate import at_head
+from app.database.migrate import is_behind
 from app.lanes.lease import live_workers
 
 router = APIRouter(tags=["health"])
@@ -23,8 +22,9 @@ class Readiness(BaseModel):
     """What the service needs, and whether it is there."""
 
     ready: bool
+    stopping: bool = Field(description="The process was told to stop: send it nothing new.")
     database: bool = Field(description="The database answers.")
-    migrations: bool = Field(description="Its schema is the one this version was written for.")
+    migrations: bool = Field(description="Its schema has what this version needs.")
     workers: int = Field(description="Live workers: without one, exports are accepted but wait.")
 
 
@@ -41,19 +41,20 @@ NOT_READY: dict[int | str, dict[str, Any]] = {
 
 @router.get("/readyz", responses=NOT_READY)
 async def get_readiness(services: ServicesOf, response: Response) -> Readiness:
-    """Whether the database answers with the right schema, and a worker lives."""
+    """Whether this process should get requests: the database answers with a schema that has what it needs,
+    and nobody has told it to stop. It may without workers: what is accepted waits for one.
+    """
     try:
         async with services.sessions() as session:
-            found = await _look(session)
+            migrations = not await is_behind(session)
+            workers = await live_workers(session) if migrations else 0
+        database = True
     except (DBAPIError, PoolTimeout, OSError):
-        found = Readiness(ready=False, database=False, migrations=False, workers=0)
-    if not found.ready:
+        database, migrations, workers = False, False, 0
+    stopping = services.stopping.is_set()
+    ready = migrations and not stopping
+    if not ready:
         response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
-    return found
-
-
-async def _look(session: AsyncSession) -> Readiness:
-    if not await at_head(session):
-        return Readiness(ready=False, database=True, migrations=False, workers=0)
-    workers = await live_workers(session)
-    return Readiness(ready=workers > 0, database=True, migrations=True, workers=workers)
+    return Readiness(
+        ready=ready, stopping=stopping, database=database, migrations=migrations, workers=workers
+    )

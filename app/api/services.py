@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import httpx
@@ -19,7 +19,7 @@ from app.api.rate_limit import RequestRate
 from app.artifacts.store import Store, open_store
 from app.asana.client import AsanaClient
 from app.clock import Clock, SystemClock
-from app.database.migrate import at_head
+from app.database.migrate import is_behind
 from app.database.session import open_database
 from app.exports.accept import Rules
 from app.exports.estimates import Estimate
@@ -44,6 +44,8 @@ class Services:
     rate: RequestRate
     feed: Feed
     parents: ParentSearch
+    # Set when the process is told to stop.
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def rules(self) -> Rules:
@@ -69,7 +71,7 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
         httpx.AsyncClient(timeout=settings.asana_timeout_seconds) as http,
     ):
         async with database.sessions() as session:
-            if await at_head(session):
+            if not await is_behind(session):
                 await check_keys(session, vault)
         store = open_store(settings.files_url)
         asana = AsanaClient(http, settings.asana_url)

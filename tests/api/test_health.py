@@ -14,22 +14,40 @@ async def nobody(api: Api) -> httpx.AsyncClient:
     return await api.anybody()
 
 
-async def test_without_a_worker_the_service_is_not_ready(api: Api, nobody: httpx.AsyncClient) -> None:
+async def test_without_a_worker_requests_are_taken_and_wait(api: Api, nobody: httpx.AsyncClient) -> None:
     before = await nobody.get("/readyz")
     async with api.sessions.begin() as session:
         await register_worker(session, new_worker_id(), "test", 60)
         await register_worker(session, new_worker_id(), "gone", -1)
     after = await nobody.get("/readyz")
-    expected = {"ready": False, "database": True, "migrations": True, "workers": 0}
-    assert (before.status_code, before.json()) == (503, expected)
-    assert (after.status_code, after.json()) == (200, expected | {"ready": True, "workers": 1})
+    expected = {"ready": True, "stopping": False, "database": True, "migrations": True, "workers": 0}
+    assert (before.status_code, before.json()) == (200, expected)
+    assert (after.status_code, after.json()) == (200, expected | {"workers": 1})
 
 
-async def test_another_schema_is_not_ready(api: Api, nobody: httpx.AsyncClient) -> None:
+@pytest.mark.parametrize(
+    ("step", "ready"), [("'0001'", False), ("'made by a newer version'", True), (None, False)]
+)
+async def test_a_schema_that_lacks_something_is_not_ready(
+    api: Api, nobody: httpx.AsyncClient, step: str | None, *, ready: bool
+) -> None:
+    change = f"UPDATE alembic_version SET version_num = {step}" if step else "DELETE FROM alembic_version"
     async with api.sessions.begin() as session:
-        await session.execute(text("UPDATE alembic_version SET version_num = '0000'"))
-    ready = await nobody.get("/readyz")
-    assert (ready.status_code, ready.json()["database"], ready.json()["migrations"]) == (503, True, False)
+        await session.execute(text(change))
+    answer = await nobody.get("/readyz")
+    assert (answer.status_code, answer.json()["ready"]) == (200 if ready else 503, ready)
+    assert (answer.json()["database"], answer.json()["migrations"]) == (True, ready)
+
+
+async def test_a_process_that_was_told_to_stop_is_not_ready_and_lets_connections_go(
+    api: Api, nobody: httpx.AsyncClient
+) -> None:
+    assert "Connection" not in (await nobody.get("/healthz")).headers
+    api.services.stopping.set()
+    answer = await nobody.get("/readyz")
+    assert (answer.status_code, answer.json()["stopping"], answer.json()["ready"]) == (503, True, False)
+    alive = await nobody.get("/healthz")
+    assert (alive.status_code, alive.headers["Connection"]) == (200, "close")
 
 
 async def test_the_process_is_healthy_whatever_else(nobody: httpx.AsyncClient) -> None:

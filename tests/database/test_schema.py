@@ -10,18 +10,27 @@ from alembic.script import ScriptDirectory
 from procrastinate.schema import SchemaManager
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
+from structlog.testing import capture_logs
 
-from app.database.migrate import alembic_config, at_head, migrate
+from app.database.migrate import alembic_config, is_behind, migrate
 from app.database.session import Database, open_database
 from app.events.log import EventType, record
 from app.settings import Settings
 from tests.postgres import copied_database
+
+READ_CLIENTS = text("SELECT count(*) FROM clients")
 
 
 def _check(connection: Connection) -> None:
     config = alembic_config()
     config.attributes["connection"] = connection
     command.check(config)
+
+
+def _down_to(connection: Connection, step: str) -> None:
+    config = alembic_config()
+    config.attributes["connection"] = connection
+    command.downgrade(config, step)
 
 
 async def test_the_migrations_make_exactly_the_tables_of_the_models(database: Database) -> None:
@@ -32,7 +41,7 @@ async def test_the_migrations_make_exactly_the_tables_of_the_models(database: Da
 async def test_migrating_again_and_at_the_same_time_changes_nothing(database: Database) -> None:
     await asyncio.gather(*(migrate(database.engine) for _ in range(3)))
     async with database.sessions() as session:
-        assert await at_head(session)
+        assert not await is_behind(session)
 
 
 async def test_processes_that_start_together_migrate_one_after_the_other(
@@ -42,13 +51,59 @@ async def test_processes_that_start_together_migrate_one_after_the_other(
         async with open_database(settings.model_copy(update={"database_url": url})) as database:
             await asyncio.gather(*(migrate(database.engine) for _ in range(3)))
             async with database.sessions() as session:
-                assert await at_head(session)
+                assert not await is_behind(session)
+
+
+async def test_a_step_that_meets_somebody_at_a_table_waits_in_short_turns(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between them everybody else gets to the table."""
+    monkeypatch.setattr("app.database.migrate.LOCK_SECONDS", 1)
+    monkeypatch.setattr("app.database.migrate.PAUSE_SECONDS", 0.1)
+    async with database.engine.begin() as connection:
+        await connection.run_sync(_down_to, "0012")
+    async with database.sessions() as reader:
+        await reader.execute(READ_CLIENTS)
+        with capture_logs() as logs:
+            migrating = asyncio.create_task(migrate(database.engine))
+            async with asyncio.timeout(60):
+                while len(logs) < 2:
+                    async with database.sessions() as session:
+                        await session.execute(READ_CLIENTS)
+                    await asyncio.sleep(0.05)
+        assert {line["event"] for line in logs} == {"migrate.waits_for_a_table"}
+        assert await is_behind(reader)
+    await migrating
+    async with database.sessions() as session:
+        assert not await is_behind(session)
+
+
+async def test_a_table_that_is_kept_for_too_long_is_said_so(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.database.migrate.LOCK_SECONDS", 1)
+    monkeypatch.setattr("app.database.migrate.TRIES", 1)
+    async with database.engine.begin() as connection:
+        await connection.run_sync(_down_to, "0012")
+    async with database.sessions() as reader:
+        await reader.execute(READ_CLIENTS)
+        with pytest.raises(DBAPIError, match="lock timeout"):
+            await migrate(database.engine)
+
+
+async def test_a_schema_of_a_newer_version_is_left_as_it_is(database: Database) -> None:
+    async with database.sessions.begin() as session:
+        await session.execute(text("UPDATE alembic_version SET version_num = 'newer'"))
+    await migrate(database.engine)
+    async with database.sessions() as session:
+        assert not await is_behind(session)
+        assert await session.scalar(text("SELECT version_num FROM alembic_version")) == "newer"
 
 
 async def test_a_schema_that_is_behind_is_noticed(database: Database) -> None:
     async with database.sessions.begin() as session:
         await session.execute(text("DELETE FROM alembic_version"))
-        assert not await at_head(session)
+        assert await is_behind(session)
 
 
 async def test_an_event_never_changes(database: Database) -> None:
@@ -75,13 +130,8 @@ async def test_an_event_is_placed_once_and_keeps_what_it_says(database: Database
 
 
 async def test_the_migrations_can_be_taken_back(database: Database) -> None:
-    def down(connection: Connection) -> None:
-        config = alembic_config()
-        config.attributes["connection"] = connection
-        command.downgrade(config, "base")
-
     async with database.engine.begin() as connection:
-        await connection.run_sync(down)
+        await connection.run_sync(_down_to, "base")
         left = await connection.scalar(
             text(
                 "SELECT count(*) FROM pg_tables "

@@ -1,6 +1,6 @@
 """A service of real processes, in a hurry: sandbox Asana, PostgreSQL, and workers started by each test."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,8 @@ from tests.processes import Process, until
 # For a worker that will be killed, or stopped: others have to wait until its lease is over. Any other keeps
 # its lease though the whole machine stands still for some seconds.
 BRIEFLY = {"LEASE_SECONDS": "3"}
+# The variables with which a command is of another one.
+THIS_VERSION: Mapping[str, str] = {}
 
 
 @dataclass
@@ -43,15 +45,15 @@ class Service:
     workers: list[Process] = field(default_factory=list)
     apis: list[Process] = field(default_factory=list)
 
-    def worker(self, **env: str) -> Process:
+    def worker(self, version: Mapping[str, str] = THIS_VERSION, /, **env: str) -> Process:
         log = self.folder / f"worker-{len(self.workers)}.log"
-        process = Process(log, "worker", env=self.env(**env))
+        process = Process(log, "worker", env=self.env(**env) | {**version})
         self.workers.append(self.stack.enter_context(process))
         return process
 
-    def api(self, **env: str) -> Process:
+    def api(self, version: Mapping[str, str] = THIS_VERSION, /, **env: str) -> Process:
         log = self.folder / f"api-{len(self.apis)}.log"
-        process = Process(log, "api", env=self.env(**{"PORT": "0"} | env))
+        process = Process(log, "api", env=self.env(**{"PORT": "0"} | env) | {**version})
         self.apis.append(self.stack.enter_context(process))
         return process
 

@@ -573,10 +573,12 @@ class Readiness(Struct, kw_only=True):
     """What the service needs, and whether it is there."""
 
     ready: bool
+    stopping: bool
+    """The process was told to stop: send it nothing new."""
     database: bool
     """The database answers."""
     migrations: bool
-    """Its schema is the one this version was written for."""
+    """Its schema has what this version needs."""
     workers: int
     """Live workers: without one, exports are accepted but wait."""
 

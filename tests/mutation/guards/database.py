@@ -27,10 +27,44 @@ GUARDS = (
         ),
     ),
     Guard(
+        "a migration lets others at the tables it waits for",
+        "all calls standing still behind a deploy that waits for one long transaction",
+        f"{SCHEMA}::test_a_step_that_meets_somebody_at_a_table_waits_in_short_turns",
+        Edit(
+            "app/database/migrate.py",
+            "SET LOCAL lock_timeout = '{LOCK_SECONDS}s'",
+            "SET LOCAL lock_timeout = '9min'",
+        ),
+    ),
+    Guard(
+        "a newer schema is left as it is",
+        "a deploy that cannot be taken back",
+        f"{SCHEMA}::test_a_schema_of_a_newer_version_is_left_as_it_is",
+        Edit("app/database/migrate.py", "    if _lacks_steps(connection):", "    if True:"),
+    ),
+    Guard(
+        "a process that was told to stop is not ready",
+        "requests sent to a process that is about to end",
+        "tests/api/test_health.py::test_a_process_that_was_told_to_stop_is_not_ready_and_lets_connections_go",
+        Edit("app/api/health.py", "    ready = migrations and not stopping", "    ready = migrations"),
+    ),
+    Guard(
+        "a process that was told to stop gives up its connections",
+        "requests lost on a connection that is closed in the same moment",
+        "tests/api/test_health.py::test_a_process_that_was_told_to_stop_is_not_ready_and_lets_connections_go",
+        Edit("app/api/closing.py", " and services.stopping.is_set():", " and False:"),
+    ),
+    Guard(
+        "requests are taken while the proxy does not know yet",
+        "calls refused in each deploy",
+        "tests/system/test_deploys.py::test_a_deploy_and_its_way_back_are_noticed_by_nobody",
+        Edit("app/cli.py", "        await services.clock.sleep(services.settings.drain_seconds)\n", ""),
+    ),
+    Guard(
         "the schema is looked at before serving",
         "code of one version at work on tables of another",
         "tests/test_cli.py::test_a_database_without_tables_is_told_and_what_to_do",
-        Edit("app/cli.py", "            if not await at_head(session):", "            if False:"),
+        Edit("app/cli.py", "            if await is_behind(session):", "            if False:"),
     ),
     Guard(
         "transactions that idle are ended by the server",
