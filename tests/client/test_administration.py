@@ -138,6 +138,8 @@ async def test_files_are_held_converted_and_ended(
     with pytest.raises(problems.LegalHold):
         await client.artifacts.delete(artifact)
     await client.artifacts.release(artifact.id)
+    with pytest.raises(TimeoutError, match="no csv of it within 0 seconds"):
+        await client.artifacts.convert(artifact, "csv", timeout=0)
     (table,) = (await client.artifacts.convert(artifact, "csv")).files
     assert table.rows == artifact.lines
     assert [each.format for each in await client.artifacts.outputs(artifact)] == ["csv"]

@@ -100,6 +100,17 @@ async def test_it_is_not_asked_again_for_ever(new_client: NewClient) -> None:
         await new_client(server.url, patience=0).lanes.get("1001")
 
 
+async def test_a_service_that_was_never_reached_is_not_followed(new_client: NewClient) -> None:
+    """One that was is waited for much longer."""
+    async with serving(Script(None)) as server:
+        pass
+    client = new_client(server.url, patience=0)
+    with pytest.raises(Unreachable):
+        await client.wait("exp_1")
+    with pytest.raises(Unreachable):
+        await anext(client.events.follow())
+
+
 @pytest.mark.parametrize("status", [400, 404, 409, 500])
 async def test_what_does_not_pass_is_not_asked_again(new_client: NewClient, status: int) -> None:
     async with serving(Script(answer(status, b"no document", Retry_After="0"))) as server:

@@ -128,6 +128,21 @@ async def test_each_end_has_its_code_and_says_what_to_do(shell: Shell) -> None:
         assert says in said.err
 
 
+async def test_errors_are_json_too(shell: Shell, service: Service) -> None:
+    refused = await shell.run("run", "-w", "1001", "--type", "team", "--assignee", "12", "--json")
+    assert (refused.code, refused.out) == (Exit.REFUSED, "")
+    error = json.loads(refused.err)["error"]
+    assert (error["code"], error["exit_code"]) == ("validation-failed", Exit.REFUSED)
+    assert [fault["pointer"] for fault in error["errors"]] == [
+        "/export_request_parameters/0/filters/assignee.any"
+    ]
+    assert error["request_id"].startswith("req_")
+    assert "Mend" in error["advice"]
+    away = await shell.run("ls", "--json", "--url", "http://127.0.0.1:9")
+    assert (away.code, away.out) == (Exit.UNREACHABLE, "")
+    assert {*json.loads(away.err)["error"]} == {"message", "advice", "exit_code"}
+
+
 async def test_a_misspelt_filter_is_not_left_out(shell: Shell) -> None:
     items = [{"resource_type": "task", "filters": {"modified.after": "2000-01-01T00:00:00Z"}}]
     said = await shell.run("run", "-w", "1001", "--parameters", "-", stdin=json.dumps(items))
@@ -213,6 +228,7 @@ async def test_ctrl_c_leaves_the_export_unless_asked_otherwise(
 
 async def test_one_may_wait_for_so_long_only_or_not_at_all(shell: Shell, service: Service) -> None:
     service.sandbox.hold_slot("1001")
+    assert (await shell.run("get", "exp_1", "-o", ".")).code == Exit.USAGE
     late = await shell.run("run", *TASKS, "--timeout", "1s")
     assert late.code == Exit.TIMED_OUT
     assert "asana-exports watch exp_" in late.err

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 import typer
+from rich.progress import Progress
 from typer.core import TyperGroup
 
 from app.commands import COMMANDS, load
 from asana_exports_client.cli.commands import Deferred, command
 from asana_exports_client.cli.exits import Exit
+from asana_exports_client.cli.following import MOST, ExpectedColumn
 from asana_exports_client.cli.screen import ago, span
 from asana_exports_client.cli.values import moment, seconds
 from tests.client.shell import Shell
@@ -125,6 +127,20 @@ def test_moments_are_read() -> None:
 )  # fmt: skip
 def test_a_moment_is_told_as_people_do(passed: float, says: str) -> None:
     assert ago(NOW - timedelta(seconds=passed), NOW) == says
+
+
+@pytest.mark.parametrize(
+    ("begun", "ends", "shown"), [(-30, 30, 0.5), (-90, -30, MOST), (10, 20, 0), (-30, -30, MOST)]
+)
+def test_a_bar_shows_how_much_of_the_estimate_is_over(begun: float, ends: float, shown: float) -> None:
+    now = datetime.now(UTC)
+    with Progress(disable=True) as live:
+        expected = now + timedelta(seconds=begun), now + timedelta(seconds=ends)
+        live.add_task("running", total=None, expected=expected)
+        live.add_task("queued", total=None, expected=None)
+        known, unknown = map(ExpectedColumn().render, live.tasks)
+    assert known.completed == pytest.approx(shown, abs=0.1)
+    assert (known.pulse, unknown.pulse) == (False, True)
 
 
 @pytest.mark.parametrize(

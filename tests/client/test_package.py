@@ -62,7 +62,7 @@ async def test_the_wheel_works_alone(tmp_path: Path) -> None:
     code, output = await said(sys.executable, "-m", "venv", "--without-pip", tmp_path / "alone", cwd=tmp_path)
     assert code == 0, output
     packages = tmp_path / "alone" / "lib" / f"python3.{sys.version_info.minor}" / "site-packages"
-    for name in needed("asana-exports-client"):
+    for name in needed("asana-exports-client", frozenset({"cli"})):
         for file in distribution(name).files or ():
             if ".." not in (top := file.parts[0]) and not (packages / top).exists():
                 (packages / top).symlink_to(Path(str(distribution(name).locate_file(top))))
@@ -74,3 +74,5 @@ async def test_the_wheel_works_alone(tmp_path: Path) -> None:
     code, output = await said(tmp_path / "alone" / "bin" / "python", "-I", "-c", USE, cwd=tmp_path)
     assert code == 0, output
     assert output == ("to_polars() needs more: pip install 'asana-exports-client[polars]'\nalone 0.1.0\n")
+    code, output = await said(tmp_path / "alone" / "bin" / "asana-exports", "--help", cwd=tmp_path)
+    assert (code, "watch" in output, "migrate" in output) == (0, True, False), output

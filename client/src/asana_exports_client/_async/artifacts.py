@@ -1,5 +1,7 @@
 """The verified files of exports: other formats of them, and how long they are kept."""
 
+import time
+
 import anyio
 
 from asana_exports_client._async.http import Http
@@ -25,14 +27,23 @@ class Artifacts:
     def __init__(self, http: Http) -> None:
         self._http = http
 
-    async def convert(self, artifact: Artifact | str, format: Format | str) -> Conversion:  # noqa: A002
+    async def convert(
+        self,
+        artifact: Artifact | str,
+        format: Format | str,  # noqa: A002
+        timeout: float | None = None,
+    ) -> Conversion:
         """The file as `parquet` or `csv`, a file for each resource type, once it is made.
 
-        Raises `problems.NotConvertible` and `problems.ConversionFailed`.
+        Raises `problems.NotConvertible` and `problems.ConversionFailed`, and `TimeoutError` after so many
+        seconds; it is made all the same.
         """
+        since = time.monotonic()
         made = await self.request_output(artifact, format)
         look = FIRST_LOOK
         while made.state == ConversionState.PENDING:
+            if timeout is not None and time.monotonic() >= since + timeout:
+                raise TimeoutError(f"There is no {made.format} of it within {timeout:g} seconds.")
             await anyio.sleep(look)
             look = min(2 * look, NEXT_LOOK)
             made = await self.output(artifact, format)

@@ -204,8 +204,8 @@ class AsyncClient:
     async def changes(self, export: Export | str, timeout: float | None = None) -> AsyncIterator[Export]:
         """The export as it is now and at each change, until it has ended.
 
-        A service that restarts meanwhile is waited for. Raises `TimeoutError` after so many seconds; the
-        export goes on all the same.
+        A service that restarts meanwhile is waited for, one that was never reached is not. Raises
+        `TimeoutError` after so many seconds; the export goes on all the same.
         """
         since = time.monotonic()
         seen: dict[str, str] = {}
@@ -216,7 +216,7 @@ class AsyncClient:
                 "GET /v1/exports/{export_id}",
                 headers=seen | ({"Prefer": f"wait={wait}"} if wait else {}),
                 wait=wait,
-                patience=min(left, AWAY_SECONDS),
+                patience=min(left, AWAY_SECONDS if seen else self._http.patience),
                 export_id=id_of(export),
             )
             if answer.status_code != httpx.codes.NOT_MODIFIED:

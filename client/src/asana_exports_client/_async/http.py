@@ -30,7 +30,7 @@ class Http:
         headers = {"Authorization": f"Bearer {key}", "User-Agent": USER_AGENT, "Accept": "application/json"}
         self._client = httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout)
         self._timeout = timeout
-        self._patience = patience
+        self.patience = patience
 
     async def aclose(self) -> None:
         await self._client.aclose()
@@ -111,7 +111,7 @@ class Http:
         trying = AsyncRetrying(
             retry=retry_if_exception(was_not_done if once else is_passing),
             wait=pause,
-            stop=stop_before_delay(self._patience if patience is None else patience),
+            stop=stop_before_delay(self.patience if patience is None else patience),
             reraise=True,
         )
         return await trying(self._answered, request, stream=stream)

@@ -26,14 +26,23 @@ class Artifacts:
     def __init__(self, http: Http) -> None:
         self._http = http
 
-    def convert(self, artifact: Artifact | str, format: Format | str) -> Conversion:  # noqa: A002
+    def convert(
+        self,
+        artifact: Artifact | str,
+        format: Format | str,  # noqa: A002
+        timeout: float | None = None,
+    ) -> Conversion:
         """The file as `parquet` or `csv`, a file for each resource type, once it is made.
 
-        Raises `problems.NotConvertible` and `problems.ConversionFailed`.
+        Raises `problems.NotConvertible` and `problems.ConversionFailed`, and `TimeoutError` after so many
+        seconds; it is made all the same.
         """
+        since = time.monotonic()
         made = self.request_output(artifact, format)
         look = FIRST_LOOK
         while made.state == ConversionState.PENDING:
+            if timeout is not None and time.monotonic() >= since + timeout:
+                raise TimeoutError(f"There is no {made.format} of it within {timeout:g} seconds.")
             time.sleep(look)
             look = min(2 * look, NEXT_LOOK)
             made = self.output(artifact, format)

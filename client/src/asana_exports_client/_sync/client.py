@@ -205,8 +205,8 @@ class Client:
     def changes(self, export: Export | str, timeout: float | None = None) -> Iterator[Export]:
         """The export as it is now and at each change, until it has ended.
 
-        A service that restarts meanwhile is waited for. Raises `TimeoutError` after so many seconds; the
-        export goes on all the same.
+        A service that restarts meanwhile is waited for, one that was never reached is not. Raises
+        `TimeoutError` after so many seconds; the export goes on all the same.
         """
         since = time.monotonic()
         seen: dict[str, str] = {}
@@ -217,7 +217,7 @@ class Client:
                 "GET /v1/exports/{export_id}",
                 headers=seen | ({"Prefer": f"wait={wait}"} if wait else {}),
                 wait=wait,
-                patience=min(left, AWAY_SECONDS),
+                patience=min(left, AWAY_SECONDS if seen else self._http.patience),
                 export_id=id_of(export),
             )
             if answer.status_code != httpx.codes.NOT_MODIFIED:

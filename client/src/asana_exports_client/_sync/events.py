@@ -74,12 +74,13 @@ class Events:
         """
         query = _query(after, export, workspace, types)
         headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
-        pause = RECONNECT_SECONDS
+        pause, patience = RECONNECT_SECONDS, self._http.patience
         while True:
             try:
                 with self._http.stream(
-                    "/v1/events", query=query, headers=headers, patience=AWAY_SECONDS
+                    "/v1/events", query=query, headers=headers, patience=patience
                 ) as stream:
+                    patience = AWAY_SECONDS
                     for told in EventSource(stream).iter_sse():
                         headers |= {"Last-Event-ID": told.id} if told.id else {}
                         pause = pause if told.retry is None else told.retry / 1000

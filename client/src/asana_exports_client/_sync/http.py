@@ -31,7 +31,7 @@ class Http:
         headers = {"Authorization": f"Bearer {key}", "User-Agent": USER_AGENT, "Accept": "application/json"}
         self._client = httpx.Client(base_url=url, headers=headers, timeout=timeout)
         self._timeout = timeout
-        self._patience = patience
+        self.patience = patience
 
     def close(self) -> None:
         self._client.close()
@@ -112,7 +112,7 @@ class Http:
         trying = Retrying(
             retry=retry_if_exception(was_not_done if once else is_passing),
             wait=pause,
-            stop=stop_before_delay(self._patience if patience is None else patience),
+            stop=stop_before_delay(self.patience if patience is None else patience),
             reraise=True,
         )
         return trying(self._answered, request, stream=stream)

@@ -3,6 +3,7 @@
 import traceback
 from enum import IntEnum
 
+import msgspec
 import typer
 from httpx import codes
 from typer.exceptions import TyperException
@@ -39,19 +40,34 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
-def ended_by(error: Exception, *, debug: bool) -> typer.Exit:
+def ended_by(error: Exception, *, json: bool, debug: bool) -> typer.Exit:
     """Say what happened and what to do, and give the way to end. Only `debug` shows where it came from."""
     if debug:
         say("".join(traceback.format_exception(error)), "dim")
-    say(f"{sign('failed')} {_happened(error)}", "red")
     problem = error.problem if isinstance(error, ExportFailed) else error
+    if json:
+        _tell_as_json(error, problem)
+    else:
+        _tell(error, problem)
+    return typer.Exit(exit_of(error))
+
+
+def _tell(error: Exception, problem: Exception) -> None:
+    say(f"{sign('failed')} {_happened(error)}", "red")
     if isinstance(problem, ProblemError):
         for fault in problem.errors:
             say(f"  {fault.pointer or '/'}: {fault.detail}")
         say(problem.code + (f" · request {problem.request_id}" if problem.request_id else ""), "dim")
     if advice := _advice(error):
         say(advice, "dim")
-    return typer.Exit(exit_of(error))
+
+
+def _tell_as_json(error: Exception, problem: Exception) -> None:
+    """A line on standard error; standard output has data only."""
+    told = {"message": _happened(error), "advice": _advice(error), "exit_code": exit_of(error)}
+    if isinstance(problem, ProblemError):
+        told |= {"code": problem.code, "errors": problem.errors, "request_id": problem.request_id}
+    say(msgspec.json.encode({"error": told}).decode())
 
 
 def misused(error: TyperException) -> int:

@@ -1,6 +1,7 @@
 """Asking for an export, waiting for it, having its file."""
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,7 +21,7 @@ from asana_exports_client.cli.screen import as_json, data, facts, say, sign, spa
 from asana_exports_client.cli.session import Session, session
 from asana_exports_client.cli.values import moment_to_come, seconds
 from asana_exports_client.errors import AsanaExportsError
-from asana_exports_client.models import Artifact, Export, Format, OutputFile, Plan
+from asana_exports_client.models import Artifact, Conversion, Export, Format, OutputFile, Plan
 
 ExportId = Annotated[str, typer.Argument(metavar="EXPORT", help="Its id, exp_….")]
 OutputPath = Annotated[
@@ -102,15 +103,18 @@ def get(
 
     A download that was cut goes on where it was. Until it is whole and verified the file is named `….part`.
     """
-    limit = None if timeout is None else seconds(timeout)
+    if not format_:
+        _check_place(output)
+    end = None if timeout is None else time.monotonic() + seconds(timeout)
     options = session(ctx)
     with options.client() as client:
         export = client.get(export_id)
         with _interruptible(client, export, output):
             if not export.artifact:
-                export = _awaited(client, export, options, limit)
+                export = _awaited(client, export, options, _left(end))
             if format_:
-                _fetched_as(client, export, format_, output, options)
+                made = client.artifacts.convert(artifact_of(export), format_, _left(end))
+                _fetched_as(client, export, made, output, options)
             else:
                 _fetched(client, export, output, options)
 
@@ -208,10 +212,13 @@ def _fetched(client: Client, export: Export, output: Path | None, options: Sessi
         data(str(path))
 
 
+def _left(end: float | None) -> float | None:
+    return None if end is None else max(end - time.monotonic(), 0)
+
+
 def _fetched_as(
-    client: Client, export: Export, format_: Format, output: Path | None, options: Session
+    client: Client, export: Export, made: Conversion, output: Path | None, options: Session
 ) -> None:
-    made = client.artifacts.convert(artifact_of(export), format_)
     if output and len(made.files) > 1 and not output.is_dir():
         types = ", ".join(file.resource_type for file in made.files)
         raise typer.BadParameter(
@@ -219,7 +226,7 @@ def _fetched_as(
         )
     paths = []
     for file in made.files:
-        name = Path(f"{export.id}.{file.resource_type}.{format_}")
+        name = Path(f"{export.id}.{file.resource_type}.{made.format}")
         path = output / name if output and output.is_dir() else output or name
         _downloaded(client, file, path)
         _tell_verified(f"{file.rows:,} rows of {file.resource_type}", file)

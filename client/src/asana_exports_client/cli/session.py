@@ -49,7 +49,8 @@ class Command(TyperCommand):
         except KeyboardInterrupt:
             raise typer.Exit(Exit.INTERRUPTED) from None
         except Exception as error:  # noqa: BLE001 - a person is told, whatever it is
-            raise ended_by(error, debug=session(ctx).debug) from None
+            options = session(ctx)
+            raise ended_by(error, json=options.json, debug=options.debug) from None
 
 
 def _common() -> list[TyperOption]:
