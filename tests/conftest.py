@@ -1,6 +1,7 @@
 """One real PostgreSQL for the whole run, and a fresh, migrated database for each test that wants one."""
 
 import os
+import signal
 from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 
@@ -23,6 +24,9 @@ from tests.stores import S3, s3_server
 
 # A minute of the sandbox's time is a second of ours.
 SANDBOX_SCALE = 60.0
+
+# Where the tests run in the background of a shell, processes would inherit that Ctrl-C does nothing.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The default would show the values of variables with each traceback, slowly.
 structlog.configure(

@@ -36,8 +36,10 @@ WRITE = text("""
 
 @pytest.fixture
 async def roomy(settings: Settings) -> AsyncIterator[Database]:
-    """With a connection for everybody."""
-    more = settings.model_copy(update={"database_pool_size": WRITERS + READERS + 4})
+    """With a connection for everybody, and as much time as the machine takes: some transactions wait."""
+    more = settings.model_copy(
+        update={"database_pool_size": WRITERS + READERS + 4, "lease_seconds": 600, "beat_seconds": 5}
+    )
     async with open_database(more) as database:
         yield database
 
