@@ -285,7 +285,7 @@ JOB: dict[str, Any] = {
 EXAMPLES: dict[str, dict[str, Any]] = {
     "JobAnswer": {"data": JOB},
     "Alive": {"status": "ok"},
-    "Readiness": {"ready": True, "database": True, "migrations": True, "workers": 2},
+    "Readiness": {"ready": True, "stopping": False, "database": True, "migrations": True, "workers": 2},
     "ExportOut": EXPORT,
     "ExportPage": {"items": [EXPORT], "next_page_token": "01997d3c5b7d7e3f8a1b2c3d4e5f6071"},
     "PlanOut": PLAN,
