@@ -25,6 +25,9 @@ test: $(READY) ## all tests, on real Postgres and real processes
 chaos: $(READY) ## thousands of exports while everything goes wrong; SEED=7 MINUTES=5 EXPORTS=10000
 	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(EXPORTS),--exports $(EXPORTS))
 
+image: $(READY) ## the steps of the Dockerfile in a clean root, and each command in it; as root, with debootstrap
+	$(BIN)/python -m tests.image
+
 mutation: $(READY) ## take each guard out of a copy of the code and see a test fail; AT_ONCE=4 GUARD='scopes of keys'
 	$(BIN)/python -m tests.mutation $(if $(AT_ONCE),--at-once $(AT_ONCE)) $(if $(GUARD),'$(GUARD)')
 
@@ -80,4 +83,4 @@ $(READY): requirements/dev.txt requirements/sdk.txt pyproject.toml client/pyproj
 	fi
 	@touch $@
 
-.PHONY: help run serve test chaos mutation check client format lock clean
+.PHONY: help run serve test chaos image mutation check client format lock clean

@@ -1,26 +1,35 @@
 """What the container files name exists: commands, settings, files, ports."""
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from dockerfile_parse import DockerfileParser
 from typer.testing import CliRunner
 
-from app.cli import cli
+from app.cli import DRAIN_SECONDS, cli
 from app.settings import ENV_PREFIX, Settings
 
 ROOT = Path(__file__).parents[1]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
+STEPS = DockerfileParser(str(ROOT)).structure
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 OURS = {name: each for name, each in COMPOSE["services"].items() if each["image"] == "asana-exports"}
+PROXY = ROOT / "deploy/proxy/haproxy.cfg"
+SANDBOX = dict(
+    line.split("=", 1)
+    for line in (ROOT / "deploy/sandbox.env").read_text().splitlines()
+    if not line.startswith("#")
+)
 
 
 def instructions(name: str) -> list[str]:
     """The arguments of an instruction of the Dockerfile, wherever it stands."""
-    joined = DOCKERFILE.replace("\\\n", " ")
-    return re.findall(rf"^{name} +(.+)$", joined, re.MULTILINE)
+    return [step["value"] for step in STEPS if step["instruction"] == name]
 
 
 def settings_in(text: str) -> set[str]:
@@ -46,7 +55,8 @@ def test_the_image_installs_by_hash_and_runs_as_an_ordinary_user() -> None:
 
 
 def test_settings_named_in_the_files_exist() -> None:
-    for text in (DOCKERFILE, (ROOT / "docker-compose.yml").read_text()):
+    for file in ("Dockerfile", "docker-compose.yml", "deploy/sandbox.env"):
+        text = (ROOT / file).read_text()
         named = settings_in(text)
         assert named
         assert named <= set(Settings.model_fields)
@@ -56,8 +66,13 @@ def test_ports_agree() -> None:
     port = re.search(r"ASANA_EXPORTS_PORT=(\d+)", DOCKERFILE)
     assert port
     assert instructions("EXPOSE") == [port[1]]
-    assert COMPOSE["services"]["api"]["ports"] == [f"8080:{port[1]}"]
-    assert f":{port[1]}/healthz" in COMPOSE["services"]["api"]["healthcheck"]["test"][-1]
+    (health,) = instructions("HEALTHCHECK")
+    assert f":{port[1]}/healthz" in health
+    proxy = PROXY.read_text()
+    (bound,) = re.findall(r"^    bind :(\d+)$", proxy, re.MULTILINE)
+    assert COMPOSE["services"]["proxy"]["ports"] == [f"${{PORT:-8080}}:{bound}"]
+    (behind,) = re.findall(r"^    server-template api \d+ (\w+):(\d+)$", proxy, re.MULTILINE)
+    assert behind == ("api", port[1])
 
 
 @pytest.mark.parametrize("service", OURS)
@@ -71,4 +86,27 @@ def test_a_service_runs_a_command_that_exists(service: str) -> None:
 def test_every_service_waits_for_one_that_exists_and_volumes_are_declared() -> None:
     for service in COMPOSE["services"].values():
         assert set(service.get("depends_on", {})) <= set(COMPOSE["services"])
-        assert {volume.split(":")[0] for volume in service["volumes"]} <= set(COMPOSE["volumes"])
+        sources = {volume.split(":")[0] for volume in service["volumes"]}
+        files = {source for source in sources if source.startswith("./")}
+        assert all((ROOT / file).is_file() for file in files)
+        assert sources - files <= set(COMPOSE["volumes"])
+
+
+def test_a_proxy_notices_before_a_process_takes_no_more_requests() -> None:
+    (looks,) = re.findall(r" check inter (\d+)s fall 1 ", PROXY.read_text())
+    drain = COMPOSE["x-service"]["environment"]["ASANA_EXPORTS_DRAIN_SECONDS"]
+    assert drain == "${ASANA_EXPORTS_DRAIN_SECONDS:-5}"
+    assert 2 * int(looks) < 5
+    # And what is begun by then may take as long as it may.
+    assert int(OURS["api"]["stop_grace_period"].removesuffix("s")) > 5 + DRAIN_SECONDS
+
+
+def test_the_sandbox_is_where_its_file_says() -> None:
+    assert SANDBOX["COMPOSE_PROFILES"] in OURS["sandbox"]["profiles"]
+    assert SANDBOX["ASANA_EXPORTS_ASANA_URL"] == "http://sandbox:8500/api/1.0"
+    assert SANDBOX["ASANA_EXPORTS_DOWNLOAD_HOSTS"] == "sandbox"
+
+
+@pytest.mark.skipif(not shutil.which("haproxy"), reason="needs haproxy, as of Debian's packages")
+def test_the_proxy_understands_its_file() -> None:
+    subprocess.run(["haproxy", "-c", "-f", PROXY], check=True, capture_output=True)
