@@ -46,6 +46,9 @@ check: $(READY) $(REDOCLY)/.ready ## formatting, lint, types, import rules, vuln
 client: $(READY) ## write what of the Python client follows from the service: models, problems, the sync face
 	$(BIN)/python client/generate.py
 
+docs: $(READY) ## the documentation as a site, in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 format: $(READY) ## rewrite the code the way `make check` wants it
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -83,4 +86,4 @@ $(READY): requirements/dev.txt requirements/sdk.txt pyproject.toml client/pyproj
 	fi
 	@touch $@
 
-.PHONY: help run serve test chaos image mutation check client format lock clean
+.PHONY: help run serve test chaos image mutation check client docs format lock clean

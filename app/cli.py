@@ -69,7 +69,7 @@ cli = typer.Typer(
 
     `demo` shows all of it in a minute. `up` is the whole service on this machine. `api`, `worker` and
     `migrate` are its parts, for running it on many. Settings are environment variables named
-    ASANA_EXPORTS_…; the README lists them.""",
+    ASANA_EXPORTS_…; docs/configuration.md lists them.""",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

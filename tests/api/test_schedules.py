@@ -17,7 +17,7 @@ from app.exports.firing import due_schedules, fire
 from app.exports.models import Export
 from tests.api.conftest import NIGHTLY, PROJECT, TASKS, Api
 from tests.api.test_limits import succeeded
-from tests.test_readme import ROOT, part, typed
+from tests.test_pages import ROOT, TOUR, part, typed
 
 DOCS = ROOT / "docs" / "schedules.md"
 CHANGED: dict[str, Any] = TASKS | {
@@ -275,7 +275,7 @@ async def test_what_is_not_made_yet_has_a_preview_too(caller: httpx.AsyncClient)
 async def test_the_steps_of_the_docs_can_be_taken(
     api: Api, caller: httpx.AsyncClient, tmp_path: Path
 ) -> None:
-    helpers = re.search(r"^call\(\).*?^print.*?\n", part("tour"), re.DOTALL | re.MULTILINE)
+    helpers = re.search(r"^call\(\).*?^print.*?\n", part("tour", TOUR), re.DOTALL | re.MULTILINE)
     steps = re.findall(r"```sh\n(.*?)```", DOCS.read_text(), re.DOTALL)
     assert helpers
     env = {"KEY": caller.headers["Authorization"].removeprefix("Bearer "), "API": api.url}

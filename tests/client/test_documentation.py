@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 
 from tests.processes import Process, said
-from tests.test_readme import ROOT, part
+from tests.test_pages import ROOT, part
 
 PAGE = (ROOT / "docs" / "from-python.md").read_text()
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from asana_exports_client.cli.exits import Exit
 from tests.processes import BIN
-from tests.test_readme import ROOT, part, steps_in, taken
+from tests.test_pages import ROOT, part, steps_in, taken
 
 PAGE = (ROOT / "docs" / "from-the-shell.md").read_text()
 

@@ -1,4 +1,4 @@
-"""What the README says is so: its settings are all of them, its tour can be taken."""
+"""What the pages say is so: the settings are all of them, the tour can be taken."""
 
 import asyncio
 import os
@@ -14,12 +14,13 @@ from app.settings import Settings
 from tests.processes import COMMAND, Process
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+TOUR = (ROOT / "docs" / "quickstart.md").read_text()
+CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
 RETENTION = (ROOT / "docs" / "retention.md").read_text()
 EVENTS = (ROOT / "docs" / "events.md").read_text()
 
 
-def part(name: str, of: str = README) -> str:
+def part(name: str, of: str) -> str:
     found = re.search(rf"<!-- {name} -->\n(.*?)<!-- end of {name} -->", of, re.DOTALL)
     assert found
     return found[1]
@@ -40,13 +41,13 @@ def shown(field: FieldInfo) -> str:
             return f"`{value}`"
 
 
-def test_the_readme_names_every_setting() -> None:
+def test_every_setting_has_its_line() -> None:
     rows = [
         f"| `{name.upper()}` | {shown(field)} | {field.description} |"
         for name, field in Settings.model_fields.items()
     ]
     table = "\n".join(["| name | default | |", "|---|---|---|", *rows]) + "\n"
-    assert part("settings") == table, f"the table of settings in README.md should be:\n\n{table}"
+    assert part("settings", CONFIGURATION) == table, f"the table should be:\n\n{table}"
 
 
 async def typed(steps: str, folder: Path, env: dict[str, str]) -> str:
@@ -75,7 +76,7 @@ async def taken(blocks: list[str], folder: Path) -> str:
 
 
 async def test_events_can_be_followed_as_written(folder: Path) -> None:
-    beginning, workspace, *_ = steps_in(part("tour"))
+    beginning, workspace, *_ = steps_in(part("tour", TOUR))
     said = await taken([beginning, workspace, *steps_in(part("steps", EVENTS))], folder)
     assert '"type":"workspace.registered"' in said
     assert "event: export.created\n" in said
@@ -83,7 +84,7 @@ async def test_events_can_be_followed_as_written(folder: Path) -> None:
 
 
 async def test_the_tour_can_be_taken_as_written(folder: Path) -> None:
-    said = await taken(steps_in(part("tour")), folder)
+    said = await taken(steps_in(part("tour", TOUR)), folder)
     assert '"name":"Sandbox 1001"' in said
     assert "\nbehind_others\nthe same export\nsucceeded\n" in said
     assert "'run_ms'" in said
@@ -101,7 +102,7 @@ async def test_the_tour_can_be_taken_as_written(folder: Path) -> None:
 
 async def test_a_file_is_held_and_ended_as_written(folder: Path) -> None:
     """After the tour's first steps, which register the workspace."""
-    said = await taken([*steps_in(part("tour"))[:2], *steps_in(part("steps", RETENTION))], folder)
+    said = await taken([*steps_in(part("tour", TOUR))[:2], *steps_in(part("steps", RETENTION))], folder)
     days, ends, held, gone, state = [line for line in said.splitlines() if line and "{" not in line]
     assert (days, held, gone, state) == ("30", "legal-hold", "artifact-expired", "deleted")
     left = datetime.fromisoformat(ends) - datetime.now(UTC)
