@@ -1,9 +1,11 @@
 """The API as it is served: a real HTTP server on a free port, on a database of its own, without workers."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -119,6 +121,13 @@ async def served(
             finally:
                 server.should_exit = True
                 await serving
+
+
+@pytest.fixture
+def one_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other one begins while the test runs: the limiter counts by minutes of the wall clock."""
+    now = time.time()
+    monkeypatch.setattr("limits.aio.storage.memory.time", SimpleNamespace(time=lambda: now))
 
 
 @pytest.fixture

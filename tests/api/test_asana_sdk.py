@@ -183,6 +183,7 @@ async def test_a_look_is_repeated_while_the_database_is_away(
     assert min(relay.waits) > 0
 
 
+@pytest.mark.usefixtures("one_minute")
 async def test_a_start_is_not_repeated_and_a_look_five_times(
     settings: Settings, sessions: async_sessionmaker[AsyncSession], vault: Vault
 ) -> None:

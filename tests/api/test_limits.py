@@ -135,6 +135,7 @@ async def test_a_full_queue_takes_nothing_more(small: httpx.AsyncClient) -> None
     assert int(answers[-1].headers["Retry-After"]) > 0
 
 
+@pytest.mark.usefixtures("one_minute")
 async def test_who_asks_too_fast_is_told_to_wait(small: httpx.AsyncClient) -> None:
     answers = [await small.get("/v1/exports") for _ in range(13)]
     assert [answer.status_code for answer in answers] == [200] * 12 + [429]
