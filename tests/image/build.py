@@ -5,7 +5,7 @@ import os
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
@@ -13,6 +13,7 @@ from string import Template
 from dockerfile_parse import DockerfileParser
 
 BASE = "python:3.13-slim"
+PATH = "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
 PACKAGES = "python3,python3-venv,ca-certificates"
 # How this machine reaches its registries; an engine has that from its host, too.
 OF_THE_HOST = ("etc/resolv.conf", "etc/pip.conf", "etc/xdg/pip", "etc/ssl/certs/ca-certificates.crt")
@@ -22,13 +23,14 @@ OF_THE_HOST = ("etc/resolv.conf", "etc/pip.conf", "etc/xdg/pip", "etc/ssl/certs/
 class Image:
     """A stage, and in the end the image."""
 
+    name: str
     root: Path
-    env: dict[str, str] = field(default_factory=lambda: {"PATH": os.defpath + ":/usr/sbin:/sbin"})
+    env: dict[str, str] = field(default_factory=lambda: {"PATH": PATH})
     given: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     workdir: str = "/"
     user: str = "0"
-    volumes: list[str] = field(default_factory=list)
+    volume: str = ""
     entrypoint: list[str] = field(default_factory=list)
     command: list[str] = field(default_factory=list)
     health: list[str] = field(default_factory=list)
@@ -46,27 +48,56 @@ class Image:
 def build(context: Path, folder: Path) -> Image:
     """Raises `CalledProcessError` where a step fails."""
     base = _base(folder)
-    stages: dict[str, Image] = {}
-    image: Image | None = None
+    stages: list[Image] = []
     for step in DockerfileParser(str(context)).structure:
         name, value = step["instruction"], step["value"]
         if name == "COMMENT":
             continue
         print(f"{name} {value[:100]}", flush=True)
         if name == "FROM":
-            source, *alias = value.split(" AS ")
-            assert source == BASE, f"{source} is not {BASE}"
-            image = Image(folder / f"stage-{len(stages)}")
-            stages[alias[0] if alias else "the image"] = image
-            subprocess.run(["cp", "--archive", base, image.root], check=True)
-            continue
-        assert image, "there is no FROM"
-        if name == "COPY":
-            _copy(image, value, context, stages)
+            stages.append(_begun(value, base, folder / f"stage-{len(stages)}"))
         else:
-            STEPS[name](image, value)
-    assert image, "there is no FROM"
-    return image
+            _do(name, value, stages[-1], {stage.name: stage for stage in stages}, context)
+    return stages[-1]
+
+
+def _begun(value: str, base: Path, root: Path) -> Image:
+    source, _, name = value.partition(" AS ")
+    assert source == BASE, f"{source} is not {BASE}"
+    subprocess.run(["cp", "--archive", base, root], check=True)
+    return Image(name, root)
+
+
+def _do(step: str, value: str, image: Image, stages: Mapping[str, Image], context: Path) -> None:
+    match step:
+        case "RUN":
+            _run(image, value)
+        case "COPY":
+            _copy(image, value, context, stages)
+        case "WORKDIR":
+            image.workdir = str(Path(image.workdir, value))
+            image.inside("").mkdir(parents=True, exist_ok=True)
+        case "ARG" | "ENV" | "LABEL":
+            {"ARG": image.given, "ENV": image.env, "LABEL": image.labels}[step].update(image.pairs(value))
+        case _:
+            _note(step, value, image)
+
+
+def _note(step: str, value: str, image: Image) -> None:
+    """What counts when it is run."""
+    match step:
+        case "USER":
+            image.user = value
+        case "VOLUME":
+            image.volume = value
+        case "HEALTHCHECK":
+            image.health = json.loads(value.partition("CMD ")[2])
+        case "ENTRYPOINT":
+            image.entrypoint = json.loads(value)
+        case "CMD":
+            image.command = json.loads(value)
+        case _:
+            assert step == "EXPOSE", f"{step} is not understood here"
 
 
 def _base(folder: Path) -> Path:
@@ -93,7 +124,7 @@ def _mirror() -> str:
     return next(line.split()[1] for line in output.splitlines() if line.startswith(("Site:", "Repo-URI:")))
 
 
-def _copy(image: Image, value: str, context: Path, stages: dict[str, Image]) -> None:
+def _copy(image: Image, value: str, context: Path, stages: Mapping[str, Image]) -> None:
     *sources, target = value.split()
     origin = context
     ignored: Callable[..., set[str]] | None = shutil.ignore_patterns("__pycache__", "build", "*.egg-info")
@@ -121,31 +152,3 @@ def _run(image: Image, value: str) -> None:
         check=True,
         stdout=subprocess.DEVNULL,
     )  # fmt: skip
-
-
-def _workdir(image: Image, value: str) -> None:
-    image.workdir = str(Path(image.workdir, value))
-    image.inside("").mkdir(parents=True, exist_ok=True)
-
-
-def _set(name: str, read: Callable[[Image, str], object]) -> Callable[[Image, str], None]:
-    return lambda image, value: setattr(image, name, read(image, value))
-
-
-def _merge(name: str) -> Callable[[Image, str], None]:
-    return lambda image, value: getattr(image, name).update(image.pairs(value))
-
-
-STEPS: dict[str, Callable[[Image, str], None]] = {
-    "RUN": _run,
-    "WORKDIR": _workdir,
-    "ARG": _merge("given"),
-    "ENV": _merge("env"),
-    "LABEL": _merge("labels"),
-    "USER": _set("user", lambda _, value: value),
-    "VOLUME": lambda image, value: image.volumes.append(value),
-    "EXPOSE": lambda image, value: None,
-    "HEALTHCHECK": _set("health", lambda _, value: json.loads(value.partition("CMD ")[2])),
-    "ENTRYPOINT": _set("entrypoint", lambda _, value: json.loads(value)),
-    "CMD": _set("command", lambda _, value: json.loads(value)),
-}

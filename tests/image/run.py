@@ -12,13 +12,13 @@ from tests.image.build import Image
 
 NETWORK = "image-check"
 WITHIN = 120.0
-# $1 is the root, $2 what its volume is here; the rest is the command.
+# The root, its volume, the folder that this is here, the user; then the command.
 ENTER = """
-root=$1 data=$2 user=$3; shift 3
+root=$1 volume=$2 data=$3 user=$4; shift 4
 mount --bind "$root" "$root"
 mount -t proc proc "$root/proc"
 mount -t tmpfs tmpfs "$root/tmp"
-mount --bind "$data" "$root/data"
+mount --bind "$data" "$root$volume"
 mount -o remount,ro,bind "$root"
 exec chroot "$root" setpriv --reuid "$user" --regid "$user" --clear-groups --no-new-privs \
   --bounding-set=-all --inh-caps=-all "$@"
@@ -36,7 +36,7 @@ class Engine:
 
     def __enter__(self) -> Self:
         # As an engine makes a volume: like the folder that the image has there.
-        subprocess.run(["cp", "--archive", self._image.root / "data", self._data], check=True)
+        subprocess.run(["cp", "--archive", f"{self._image.root}{self._image.volume}", self._data], check=True)
         self._folder.chmod(0o755)
         subprocess.run(["ip", "netns", "add", NETWORK], check=True)
         subprocess.run(["ip", "-n", NETWORK, "link", "set", "lo", "up"], check=True)
@@ -53,12 +53,13 @@ class Engine:
         image = self._image
         env = [f"{name}={value}" for name, value in image.env.items()]
         log = self._folder / f"{len(self._running)}.log"
-        called = [*(image.entrypoint if entrypoint else []), *command]
+        called = [*(image.entrypoint if entrypoint else []), *(command or image.command)]
         inside = ["env", "-i", *env, "sh", "-c", f'cd "{image.workdir}" && exec "$@"', "sh", *called]
         container = Container(
             [
                 "ip", "netns", "exec", NETWORK, "unshare", "--mount", "--pid", "--fork", "--kill-child",
-                "sh", "-ec", ENTER, "enter", str(image.root), str(self._data), image.user, *inside,
+                "sh", "-ec", ENTER, "enter", str(image.root), image.volume,
+                str(self._data), image.user, *inside,
             ],
             log,
             command,
