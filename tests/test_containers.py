@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from dockerfile_parse import DockerfileParser
+from dotenv import dotenv_values
 from typer.testing import CliRunner
 
 from app.cli import DRAIN_SECONDS, cli
@@ -20,11 +21,7 @@ STEPS = DockerfileParser(str(ROOT)).structure
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 OURS = {name: each for name, each in COMPOSE["services"].items() if each["image"] == "asana-exports"}
 PROXY = ROOT / "deploy/proxy/haproxy.cfg"
-SANDBOX = dict(
-    line.split("=", 1)
-    for line in (ROOT / "deploy/sandbox.env").read_text().splitlines()
-    if not line.startswith("#")
-)
+SANDBOX = dotenv_values(ROOT / "deploy/sandbox.env")
 
 
 def instructions(name: str) -> list[str]:

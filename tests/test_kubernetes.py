@@ -7,11 +7,13 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
+from dotenv import dotenv_values
 from typer.testing import CliRunner
 
 from app.cli import DRAIN_SECONDS, cli
 from app.main import create_app
-from app.settings import ENV_PREFIX, Settings
+from app.settings import Settings
+from tests.test_containers import settings_in
 
 FOLDER = Path(__file__).parents[1] / "deploy/kubernetes"
 KUSTOMIZATION: dict[str, Any] = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
@@ -66,10 +68,8 @@ def test_a_pod_runs_a_command_that_exists_as_an_ordinary_user(name: str) -> None
 
 
 def test_settings_named_in_the_files_exist() -> None:
-    lines = [line for path in FOLDER.glob("*.env") for line in path.read_text().splitlines()]
-    named = {line.partition("=")[0] for line in lines}
-    ours = {name.removeprefix(ENV_PREFIX).lower() for name in named if name.startswith(ENV_PREFIX)}
-    assert {"database_url", "secret_keys", "store_url"} <= ours <= set(Settings.model_fields)
+    named = {name for path in FOLDER.glob("*.env") for name in settings_in(path.read_text())}
+    assert {"database_url", "secret_keys", "store_url"} <= named <= set(Settings.model_fields)
 
 
 def test_the_api_is_asked_where_it_answers() -> None:
@@ -84,8 +84,7 @@ def test_the_api_is_asked_where_it_answers() -> None:
 def test_what_is_begun_may_be_finished() -> None:
     spec = PODS["api"]["spec"]
     sleeps = spec["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
-    settings = dict(line.split("=", 1) for line in (FOLDER / "settings.env").read_text().splitlines())
-    drains = float(settings["ASANA_EXPORTS_DRAIN_SECONDS"])
+    drains = float(dotenv_values(FOLDER / "settings.env")["ASANA_EXPORTS_DRAIN_SECONDS"] or 0)
     assert spec["terminationGracePeriodSeconds"] > sleeps + drains + DRAIN_SECONDS
     assert drains > spec["containers"][0]["readinessProbe"]["periodSeconds"]
 

@@ -1,8 +1,9 @@
 """Connections are given up, one answer after the other, while the process is about to end."""
 
 from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.api.headers import with_headers
 from app.api.services import Services
 
 
@@ -21,9 +22,8 @@ class ClosingMiddleware:
             return
         services: Services = scope["app"].state.services
 
-        async def closing(message: Message) -> None:
-            if message["type"] == "http.response.start" and services.stopping.is_set():
-                MutableHeaders(scope=message)["Connection"] = "close"
-            await send(message)
+        def close(headers: MutableHeaders) -> None:
+            if services.stopping.is_set():
+                headers["Connection"] = "close"
 
-        await self._app(scope, receive, closing)
+        await self._app(scope, receive, with_headers(send, close))

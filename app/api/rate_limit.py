@@ -15,9 +15,10 @@ from limits import RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.access.models import Client
+from app.api.headers import with_headers
 from app.problems import Code, ProblemError
 
 WINDOW_SECONDS = 60
@@ -80,14 +81,12 @@ class RateLimitMiddleware:
         allowances: list[Allowance] = []
         token = _told.set(allowances)
 
-        async def telling(message: Message) -> None:
-            if message["type"] == "http.response.start" and allowances:
-                headers = MutableHeaders(scope=message)
+        def add(headers: MutableHeaders) -> None:
+            if allowances:
                 headers["RateLimit-Policy"] = ", ".join(each.policy for each in allowances)
                 headers["RateLimit"] = ", ".join(each.state for each in allowances)
-            await send(message)
 
         try:
-            await self._app(scope, receive, telling)
+            await self._app(scope, receive, with_headers(send, add))
         finally:
             _told.reset(token)

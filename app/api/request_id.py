@@ -5,8 +5,10 @@ from contextvars import ContextVar
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uuid_utils import uuid7
+
+from app.api.headers import with_headers
 
 HEADER = "X-Request-Id"
 SANE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -33,13 +35,11 @@ class RequestIdMiddleware:
         name = given if SANE.fullmatch(given) else f"req_{uuid7().hex}"
         token = _request_id.set(name)
 
-        async def named(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)[HEADER] = name
-            await send(message)
+        def add(headers: MutableHeaders) -> None:
+            headers[HEADER] = name
 
         try:
             with structlog.contextvars.bound_contextvars(request_id=name):
-                await self._app(scope, receive, named)
+                await self._app(scope, receive, with_headers(send, add))
         finally:
             _request_id.reset(token)

@@ -24,13 +24,16 @@ LOCK_NOT_AVAILABLE = "55P03"
 log = structlog.get_logger()
 
 
-def alembic_config() -> Config:
-    """Alembic's configuration, wherever the package `migrations` is installed."""
+def alembic_config(connection: Connection | None = None) -> Config:
+    """Alembic's configuration, wherever the package `migrations` is installed; for what needs a database,
+    with a connection to it.
+    """
     spec = find_spec("migrations")
     if spec is None or spec.origin is None:
         raise RuntimeError("the package migrations is not installed")
     config = Config()
     config.set_main_option("script_location", str(Path(spec.origin).parent).replace("%", "%%"))
+    config.attributes["connection"] = connection
     return config
 
 
@@ -63,9 +66,7 @@ async def _migrated(engine: AsyncEngine, *, is_last: bool) -> bool:
 
 def _upgrade(connection: Connection) -> None:
     if _lacks_steps(connection):
-        config = alembic_config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(alembic_config(connection), "head")
 
 
 async def is_behind(session: AsyncSession) -> bool:

@@ -1,6 +1,7 @@
 """The migrations and the models say the same, and the database holds what it promises."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from alembic.script import ScriptDirectory
 from procrastinate.schema import SchemaManager
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
 from structlog.testing import capture_logs
 
 from app.database.migrate import alembic_config, is_behind, migrate
@@ -22,15 +24,21 @@ READ_CLIENTS = text("SELECT count(*) FROM clients")
 
 
 def _check(connection: Connection) -> None:
-    config = alembic_config()
-    config.attributes["connection"] = connection
-    command.check(config)
+    command.check(alembic_config(connection))
 
 
 def _down_to(connection: Connection, step: str) -> None:
-    config = alembic_config()
-    config.attributes["connection"] = connection
-    command.downgrade(config, step)
+    command.downgrade(alembic_config(connection), step)
+
+
+@pytest.fixture
+async def reader(database: Database) -> AsyncIterator[AsyncSession]:
+    """Somebody who keeps a table that the next step of the schema wants."""
+    async with database.engine.begin() as connection:
+        await connection.run_sync(_down_to, "0012")
+    async with database.sessions() as session:
+        await session.execute(READ_CLIENTS)
+        yield session
 
 
 async def test_the_migrations_make_exactly_the_tables_of_the_models(database: Database) -> None:
@@ -55,40 +63,34 @@ async def test_processes_that_start_together_migrate_one_after_the_other(
 
 
 async def test_a_step_that_meets_somebody_at_a_table_waits_in_short_turns(
-    database: Database, monkeypatch: pytest.MonkeyPatch
+    database: Database, reader: AsyncSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between them everybody else gets to the table."""
     monkeypatch.setattr("app.database.migrate.LOCK_SECONDS", 1)
     monkeypatch.setattr("app.database.migrate.PAUSE_SECONDS", 0.1)
-    async with database.engine.begin() as connection:
-        await connection.run_sync(_down_to, "0012")
-    async with database.sessions() as reader:
-        await reader.execute(READ_CLIENTS)
-        with capture_logs() as logs:
-            migrating = asyncio.create_task(migrate(database.engine))
-            async with asyncio.timeout(60):
-                while len(logs) < 2:
-                    async with database.sessions() as session:
-                        await session.execute(READ_CLIENTS)
-                    await asyncio.sleep(0.05)
-        assert {line["event"] for line in logs} == {"migrate.waits_for_a_table"}
-        assert await is_behind(reader)
+    with capture_logs() as logs:
+        migrating = asyncio.create_task(migrate(database.engine))
+        async with asyncio.timeout(60):
+            while len(logs) < 2:
+                async with database.sessions() as session:
+                    await session.execute(READ_CLIENTS)
+                await asyncio.sleep(0.05)
+    assert {line["event"] for line in logs} == {"migrate.waits_for_a_table"}
+    assert await is_behind(reader)
+    await reader.rollback()
     await migrating
     async with database.sessions() as session:
         assert not await is_behind(session)
 
 
 async def test_a_table_that_is_kept_for_too_long_is_said_so(
-    database: Database, monkeypatch: pytest.MonkeyPatch
+    database: Database, reader: AsyncSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.database.migrate.LOCK_SECONDS", 1)
     monkeypatch.setattr("app.database.migrate.TRIES", 1)
-    async with database.engine.begin() as connection:
-        await connection.run_sync(_down_to, "0012")
-    async with database.sessions() as reader:
-        await reader.execute(READ_CLIENTS)
-        with pytest.raises(DBAPIError, match="lock timeout"):
-            await migrate(database.engine)
+    with pytest.raises(DBAPIError, match="lock timeout"):
+        await migrate(database.engine)
+    assert reader.in_transaction()
 
 
 async def test_a_schema_of_a_newer_version_is_left_as_it_is(database: Database) -> None:

@@ -52,12 +52,12 @@ GUARDS = (
         "a process that was told to stop gives up its connections",
         "requests lost on a connection that is closed in the same moment",
         "tests/api/test_health.py::test_a_process_that_was_told_to_stop_is_not_ready_and_lets_connections_go",
-        Edit("app/api/closing.py", " and services.stopping.is_set():", " and False:"),
+        Edit("app/api/closing.py", "if services.stopping.is_set():", "if False:"),
     ),
     Guard(
         "requests are taken while the proxy does not know yet",
         "calls refused in each deploy",
-        "tests/system/test_deploys.py::test_a_deploy_and_its_way_back_are_noticed_by_nobody",
+        "tests/faults/test_deploys.py::test_a_deploy_and_its_way_back_are_noticed_by_nobody",
         Edit("app/cli.py", "        await services.clock.sleep(services.settings.drain_seconds)\n", ""),
     ),
     Guard(

@@ -13,17 +13,17 @@ import pytest
 from sqlalchemy import select, text
 
 from app.exports.models import Export
-from tests.builders import unlike_others
+from tests.faults.next_version import next_version
+from tests.faults.tool import FINAL, Json, body
 from tests.processes import COMMAND, Process, said, until
 from tests.system.conftest import THIS_VERSION, WORKSPACES, Service
 from tests.system.exports import assert_verified, posts
-from tests.system.next_version import next_version
 
 # Nothing is taken from a worker that has not handed it over, and nobody finds work by looking around.
 LASTING = {"LEASE_SECONDS": "600", "BEAT_SECONDS": "5", "IDLE_POLL_SECONDS": "600"}
 LOOK_SECONDS = 0.1
-
-Json = dict[str, Any]
+# So long that the balancer has looked again, however busy the machine is.
+DRAIN = {"DRAIN_SECONDS": "10"}
 
 
 class Balancer:
@@ -100,7 +100,7 @@ class Parts:
         assert ("next" in await worker.said("worker.started")) == bool(version)
 
     async def _add_api(self, version: Mapping[str, str]) -> None:
-        api = self._service.api(version, DRAIN_SECONDS="3")
+        api = self._service.api(version, **DRAIN)
         self._apis.append(api)
         await self._balancer.add(api)
 
@@ -121,12 +121,10 @@ class Callers:
         self.taken = 0
 
     async def call(self, workspace: str) -> None:
-        items = [{"resource_type": "task"} | unlike_others("task")]
-        wanted = {"workspace": workspace, "export_request_parameters": items}
-        sent = await self._answered(202, "POST", "/v1/exports/resource", json=wanted)
+        sent = await self._answered(202, "POST", "/v1/exports/resource", json=body(workspace))
         self.accepted.append(sent.json()["id"])
         path = sent.headers["Location"]
-        while (export := await self._wait_for(path))["status"] not in {"succeeded", "failed", "canceled"}:
+        while (export := await self._wait_for(path))["status"] not in FINAL:
             pass
         await self._answered(200, "GET", f"/v1/artifacts/{export['artifact']['id']}/content")
         self.taken += 1
