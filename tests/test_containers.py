@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,15 @@ def test_a_proxy_notices_before_a_process_takes_no_more_requests() -> None:
     assert 2 * int(looks) < 5
     # And what is begun by then may take as long as it may.
     assert int(OURS["api"]["stop_grace_period"].removesuffix("s")) > 5 + DRAIN_SECONDS
+
+
+def test_a_proxy_that_is_told_to_stop_may_finish_what_is_open() -> None:
+    (longest,) = re.findall(r"hard-stop-after (\d+)s", PROXY.read_text())
+    assert int(COMPOSE["services"]["proxy"]["stop_grace_period"].removesuffix("s")) > int(longest)
+
+
+def test_the_image_is_labelled_with_the_version_it_has() -> None:
+    assert f"VERSION={version('asana-exports')}" in instructions("ARG")
 
 
 def test_the_sandbox_is_where_its_file_says() -> None:
