@@ -165,7 +165,7 @@ async def test_a_task_is_not_done_before_its_time(
         await called.times(1)
         async with sessions() as session:
             assert 3500 < float(await session.scalar(PUT_OFF_BY) or 0) <= 3601
-            assert await waiting_jobs(session) == []
+            assert "told" not in {job.task for job in await waiting_jobs(session)}
     assert called.with_args == [{"number": 2}]
 
 
