@@ -61,8 +61,8 @@ $(REDOCLY)/.ready: requirements/redocly/package-lock.json $(READY)
 
 lock: ## lock new dependencies, for every platform at once; UPGRADE=--upgrade takes the newest of all
 	$(PYTHON) -m venv $(VENV)/uv && $(VENV)/uv/bin/pip install --quiet uv
-	$(COMPILE) --output-file requirements/dev.txt --extra dev $(CLIENT_EXTRAS) pyproject.toml client/pyproject.toml
-	$(COMPILE) --output-file requirements/runtime.txt --constraint requirements/dev.txt --extra cli pyproject.toml client/pyproject.toml
+	$(COMPILE) --output-file requirements/dev.txt --extra dev --extra traces $(CLIENT_EXTRAS) pyproject.toml client/pyproject.toml
+	$(COMPILE) --output-file requirements/runtime.txt --constraint requirements/dev.txt --extra cli --extra traces pyproject.toml client/pyproject.toml
 	$(COMPILE) --output-file requirements/build.txt --group build
 	$(COMPILE) --output-file requirements/sdk.txt --no-deps --group sdk
 	$(BIN)/npm install --silent --package-lock-only --no-audit --no-fund --prefix requirements/redocly

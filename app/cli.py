@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeVar
 import httpx
 import typer
 import uvicorn
+from prometheus_client import start_http_server
 from pydantic import ValidationError
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -420,7 +421,24 @@ async def _work(settings: Settings) -> None:
     with _stop_signal() as stop:
         patience = settings.database_timeout_seconds
         async with _migrated_database(settings, patience=patience) as database:
-            await run_worker(settings, database, stop)
+            with _told_to_prometheus(settings):
+                await run_worker(settings, database, stop)
+
+
+@contextmanager
+def _told_to_prometheus(settings: Settings) -> Iterator[None]:
+    """What this process counts, for as long as it works."""
+    if settings.metrics_port is None:
+        yield
+        return
+    try:
+        server, _ = start_http_server(settings.metrics_port, settings.host)
+    except OSError as error:
+        raise Stop(f"METRICS_PORT {settings.metrics_port} cannot be listened on: {error.strerror}.") from None
+    try:
+        yield
+    finally:
+        server.shutdown()
 
 
 @asynccontextmanager

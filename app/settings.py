@@ -99,7 +99,9 @@ class Settings(BaseSettings):
         "can be changed while processes run.",
     )
 
-    host: str = Field("127.0.0.1", description="Address on which the API listens.")
+    host: str = Field(
+        "127.0.0.1", description="Address on which the API listens, and workers for Prometheus."
+    )
     port: int = Field(8080, ge=0, le=65535, description="Port on which the API listens.")
     public_url: str | None = Field(
         None,
@@ -115,6 +117,13 @@ class Settings(BaseSettings):
         6000, description="Requests that one client may send to one API process in a minute."
     )
     body_seconds: PositiveFloat = Field(30, description="Longest time for a request's body to arrive.")
+    metrics_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="Port on which a worker tells Prometheus what it has counted, without asking for a key: "
+        "numbers, no names. Empty: it does not.",
+    )
     log_format: Literal["console", "json"] = Field("console", description="Readable or JSON lines.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")
 

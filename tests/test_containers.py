@@ -86,7 +86,8 @@ def test_every_service_waits_for_one_that_exists_and_volumes_are_declared() -> N
         assert set(service.get("depends_on", {})) <= set(COMPOSE["services"])
         sources = {volume.split(":")[0] for volume in service["volumes"]}
         files = {source for source in sources if source.startswith("./")}
-        assert all((ROOT / file).is_file() for file in files)
+        assert all((ROOT / file).exists() for file in files)
+        assert set(service.get("secrets", ())) <= set(COMPOSE["secrets"])
         assert sources - files <= set(COMPOSE["volumes"])
 
 

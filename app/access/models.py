@@ -174,3 +174,7 @@ class SigningKey(Base):
     public: Mapped[Json]
     private: Mapped[bytes] = mapped_column(Encrypted)
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
+# Whose eyes see all: the service's own.
+EVERYBODY = Client(name="everybody", scopes=[Scope.ADMIN], grants=[])

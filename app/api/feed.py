@@ -12,7 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.access.clients import still_let_in
-from app.access.models import Client, Scope
+from app.access.models import EVERYBODY, Client
 from app.api.changes import Changes
 from app.api.looks import Looks
 from app.clock import Clock, woken_within
@@ -29,7 +29,6 @@ LOOK_SECONDS = 0.5
 # What comes in quick succession is read together.
 GATHER_SECONDS = 0.05
 UNAVAILABLE = (DBAPIError, PoolTimeout)
-EVERYBODY = Client(name="feed", scopes=[Scope.ADMIN], grants=[])
 
 log = structlog.get_logger()
 

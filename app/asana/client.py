@@ -19,6 +19,7 @@ from app.asana.errors import (
     Unavailable,
 )
 from app.asana.schemas import Job, Placed, User, Workspace
+from app.metrics import UPSTREAM_RESPONSES
 from app.retry_after import retry_after
 
 USER_AGENT = f"asana-exports/{version('asana-exports')}"
@@ -138,15 +139,18 @@ class AsanaClient:
 
     async def _send_once(self, method: str, url: str, **what: Any) -> httpx.Response:
         """The whole answer, unpacked, as far as it may be one of Asana's."""
-        body = b""
+        body, code = b"", "none"
         try:
             async with asyncio.timeout(self._longest), self._http.stream(method, url, **what) as response:
                 async for piece in response.aiter_bytes():
                     body += piece
                     if len(body) > MOST_ANSWER_BYTES:
                         raise httpx.DecodingError(f"the answer is longer than {MOST_ANSWER_BYTES} bytes")
+                code = str(response.status_code)
         except TimeoutError:
             raise httpx.ReadTimeout(f"the answer takes longer than {self._longest} seconds") from None
+        finally:
+            UPSTREAM_RESPONSES.labels(code).inc()
         headers = {name: value for name, value in response.headers.items() if name not in OF_THE_PACKING}
         return httpx.Response(response.status_code, headers=headers, content=body, request=response.request)
 

@@ -19,6 +19,7 @@ from app.exports.states import join
 from app.ids import ExportId, LaneKey, ScheduleId, new_export_id, new_run_id
 from app.lanes.enqueue import enter_lane, wake_lane
 from app.lanes.models import Lane
+from app.metrics import ACCEPTED, once_committed
 from app.problems import Code, Fault, ProblemError
 from app.schedules.models import actor_of
 from app.settings import LaneScope, Settings
@@ -214,6 +215,7 @@ async def _new_export(
     )
     session.add(export)
     await session.flush()
+    once_committed(session, ACCEPTED.labels(export.kind).inc)
     await record(
         session,
         EventType.EXPORT_CREATED,

@@ -21,6 +21,7 @@ from app.lanes.claim import HeldLane
 from app.lanes.lease import hold
 from app.lanes.models import LaneWait, WaitReason
 from app.lanes.release import park
+from app.metrics import SLOT_EXTERNAL, once_committed
 from app.problems import Code, Problem
 
 PROBES_BEFORE_ANOTHER = 3
@@ -73,6 +74,7 @@ async def slot_refused(
             return other
     seconds = pause(state.probes)
     await park(session, lane, WaitReason.UPSTREAM_SLOT_BUSY, seconds, probes=state.probes + 1)
+    once_committed(session, lambda: SLOT_EXTERNAL.inc(seconds))
     return None
 
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 from sqlalchemy import Select, and_, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.models import Client, Scope
+from app.access.models import EVERYBODY
 from app.artifacts.models import ENDED, KEPT, Artifact, OutputFile
 from app.artifacts.store import NotStored, Store, StoreFailed
 from app.events.log import Event, EventType
@@ -27,7 +27,6 @@ from app.webhooks.promises import broken_promises
 AT_ONCE = 500
 # An export is still queued for its caller while its run is only tried, and may be canceled then.
 AN_EXPORT_MAY_BECOME = MAY_BECOME | {Status.QUEUED: MAY_BECOME[Status.QUEUED] | {Status.CANCELING}}
-EVERYBODY = Client(name="verify", scopes=[Scope.ADMIN], grants=[])
 
 T = TypeVar("T")
 

@@ -20,6 +20,7 @@ from app.lanes.lease import LaneLost, hold
 from app.lanes.models import WaitReason
 from app.lanes.notifications import LANES, notify
 from app.lanes.release import park, release, take_turn, unpark
+from app.metrics import ARCHIVED_BYTES, FENCE_REJECTIONS, once_committed
 from app.problems import Problem
 
 # A suspect had its file in the hands of a worker that vanished.
@@ -276,6 +277,7 @@ async def hold_archive(session: AsyncSession, archive: HeldArchive) -> Run:
     """Lock the run if its archiving is still ours. Raises `LaneLost` otherwise."""
     run = await locked_run(session, archive.run)
     if (run.status, run.archiver, run.archive_fence) != (Status.ARCHIVING, archive.worker, archive.fence):
+        FENCE_REJECTIONS.inc()
         raise LaneLost(archive.run)
     return run
 
@@ -301,6 +303,7 @@ async def archived(
         actor=archive.worker,
         warnings=run.warnings + warnings,
     )
+    once_committed(session, lambda: ARCHIVED_BYTES.inc(artifact.bytes))
     await keep_as_wished(session, artifact.id)
 
 

@@ -1,16 +1,19 @@
 """The one place where a run, and with it the exports that share it, changes its state."""
 
+from itertools import product
 from typing import Any
 
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access.models import Kind
 from app.database.base import BigInt, Json
 from app.events.log import EventType, new_event, record_all
 from app.exports.latency import database_now, lane_waits, settle
 from app.exports.models import Export, Phase, Run, Status
 from app.lanes.models import WaitReason
 from app.lanes.notifications import notify_change
+from app.metrics import ACCEPTED, EXPORTS, QUEUE_WAIT, RUN, count_start, once_committed
 from app.problems import Problem
 from app.schedules.watermarks import advance_watermarks
 
@@ -35,6 +38,12 @@ EVENTS = {
     Status.FAILED: EventType.EXPORT_FAILED,
     Status.CANCELED: EventType.EXPORT_CANCELED,
 }
+
+# Told as 0 from the beginning.
+for kind, status in product(Kind, FINAL):
+    EXPORTS.labels(kind, status)
+for kind, counted in product(Kind, (ACCEPTED, QUEUE_WAIT, RUN)):
+    counted.labels(kind)
 
 
 class IllegalChange(Exception):
@@ -64,6 +73,7 @@ async def change(
         raise IllegalChange(f"{run.id}: {run.status} may not become {to}")
     starts = to is Status.RUNNING and phase is Phase.POLLING and run.started_at is None
     event = EVENTS[to] if to is not run.status else EventType.EXPORT_PROGRESSED
+    leaves_slot = run.status in LIVE and to not in LIVE
     run.status, run.phase, run.wait_reason = to, phase, wait_reason
     run.error = problem.as_error() if problem else None
     for name, value in columns.items():
@@ -74,6 +84,9 @@ async def change(
         run.finished_at, run.archiver = func.clock_timestamp(), None
     await session.flush()
     await session.refresh(run)
+    if leaves_slot and run.submitted_at and (left_at := run.slot_freed_at or run.finished_at):
+        seconds = (left_at - run.submitted_at).total_seconds()
+        once_committed(session, lambda: RUN.labels(run.kind).observe(seconds))
     if not quietly:
         facts = {"attempt": run.attempt, "phase": phase, "wait_reason": wait_reason, "error": run.error}
         await _change_exports(session, run, to, event, actor, request_id, facts, Export.run == run.id)
@@ -139,6 +152,11 @@ async def _change_exports(
         if to in FINAL:
             export.finished_at = now
     await session.flush()
+    if event is EventType.EXPORT_STARTED:
+        waits_for_slot = [(now - export.created_at).total_seconds() for export in changing]
+        once_committed(session, lambda: count_start(run.kind, waits_for_slot))
+    if to in FINAL:
+        once_committed(session, lambda: EXPORTS.labels(run.kind, to).inc(len(changing)))
     if to is Status.SUCCEEDED and any(export.schedule for export in changing):
         await advance_watermarks(session, run.id)
     told = [

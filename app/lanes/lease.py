@@ -5,6 +5,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.ids import WorkerId
 from app.lanes.claim import HeldLane
+from app.metrics import FENCE_REJECTIONS
 
 # Leases are counted by the database's clock alone, so that machines need not agree on the time.
 REGISTER = text("""
@@ -67,9 +68,8 @@ async def hold(session: AsyncSession, lane: HeldLane) -> LaneState:
     Every write for a lane begins with this. Raises `LaneLost` otherwise.
     """
     held = await session.execute(LOCK, {"key": lane.key, "worker": lane.worker, "fence": lane.fence})
-    if held.first() is None:
-        raise LaneLost(lane.key)
-    row = (await session.execute(LOOK, {"key": lane.key})).one()
-    if not row.leased:
+    row = (await session.execute(LOOK, {"key": lane.key})).one() if held.first() is not None else None
+    if row is None or not row.leased:
+        FENCE_REJECTIONS.inc()
         raise LaneLost(lane.key)
     return LaneState(probes=row.probes, parked=row.wait_reason is not None and row.parked, paused=row.paused)

@@ -20,6 +20,7 @@ from app.events.body import EventBody
 from app.events.log import Event, EventType, record
 from app.events.outgoing import wake
 from app.ids import EndpointId, EventId
+from app.metrics import WEBHOOK_DELIVERY, once_committed
 from app.webhooks.endpoints import disable
 from app.webhooks.models import DeliveryState, DisabledBecause, WebhookDelivery, WebhookEndpoint
 from app.webhooks.sending import Attempt
@@ -107,6 +108,7 @@ class HeldDelivery:
     at: datetime
     url: str
     secrets: Sequence[bytes]
+    happened_at: datetime
     body: str
 
 
@@ -135,6 +137,7 @@ async def claim_delivery(session: AsyncSession, endpoint: EndpointId, seconds: f
         at=held.at,
         url=receiver.url,
         secrets=[secret for secret in (receiver.secret, receiver.previous) if secret],
+        happened_at=event.created_at,
         body=EventBody.of(event).model_dump_json(),
     )
 
@@ -150,8 +153,11 @@ async def accepted(session: AsyncSession, held: HeldDelivery, attempt: Attempt) 
         await wake(session, held.endpoint)
     delivery = await _still_held(session, held)
     if delivery:
-        delivery.state, delivery.finished_at = DeliveryState.DELIVERED, func.clock_timestamp()
-        _note(delivery, attempt, await _now(session))
+        now = await _now(session)
+        delivery.state, delivery.finished_at = DeliveryState.DELIVERED, now
+        _note(delivery, attempt, now)
+        seconds = (now - held.happened_at).total_seconds()
+        once_committed(session, lambda: WEBHOOK_DELIVERY.observe(seconds))
 
 
 async def refused(

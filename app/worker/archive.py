@@ -16,6 +16,7 @@ from app.ids import RunId, new_artifact_id
 from app.lanes.lease import LaneLost
 from app.lanes.models import WaitReason
 from app.lanes.notifications import read_change
+from app.metrics import CRASHES
 from app.problems import Code, Problem
 from app.worker.context import Context
 from app.worker.fetching import HOPELESS_ERRORS, fetched_file, hopeless, waited_too_long
@@ -78,6 +79,7 @@ class Archiving:
             except LaneLost:
                 log.warning("archive.lost", run=archive.run)
             except Exception:
+                CRASHES.labels("archive").inc()
                 log.exception("archive.crashed", run=archive.run, tries=tries)
                 await self._rest(archive, self._ctx.backoff(tries))
                 tries += 1

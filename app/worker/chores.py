@@ -24,6 +24,7 @@ from app.clock import Clock
 from app.database.chores import tally
 from app.database.connection import Connection
 from app.events.outgoing import DELIVER_WEBHOOKS
+from app.metrics import CRASHES
 from app.worker.backoff import Backoff
 from app.worker.context import Context
 from app.worker.deadlines import watch_deadlines
@@ -206,6 +207,7 @@ async def _do_now(ctx: Context, chore: Chore) -> None:
         log.warning("chore.failed", chore=chore.name, error=trouble)
     except Exception as error:
         trouble = first_line(error)
+        CRASHES.labels("chore").inc()
         log.exception("chore.crashed", chore=chore.name)
     await ctx.write(tally, chore.name, ctx.clock.monotonic() - began, trouble)
 

@@ -13,6 +13,7 @@ from app.artifacts.verify import Corrupt, TooLarge
 from app.exports.garbage import AT_ONCE, Kept, kept_after, note_missing, note_whole, strays
 from app.exports.latency import database_now
 from app.exports.models import Run
+from app.metrics import REPAIRS
 from app.worker.context import Context
 from app.worker.fetching import verifier_for
 
@@ -42,6 +43,7 @@ async def _remove_strays(ctx: Context, stray_after: timedelta) -> None:
             else:
                 removed += 1
     if removed:
+        REPAIRS.labels("stray").inc(removed)
         log.warning("garbage.strays_removed", files=removed)
 
 
@@ -100,6 +102,7 @@ async def _is_there(store: Store, key: str, size: int | None) -> bool:
 async def _mend(ctx: Context, kept: Kept, missing: list[str]) -> None:
     artifact, worker = kept.artifact, ctx.lease.worker
     log.error("garbage.files_missing", artifact=artifact.id, files=missing)
+    REPAIRS.labels("file").inc(len(missing))
     if not await ctx.write(note_missing, artifact.id, artifact.key, missing, worker):
         return
     if artifact.key not in missing and artifact.duplicates_key in missing:

@@ -24,6 +24,7 @@ from app.lanes.claim import HeldLane, claim_lane, claim_lanes, overdue_lanes, re
 from app.lanes.lease import LaneLost, LeaseLost, beat, register_worker
 from app.lanes.notifications import CHANGES, CREDENTIALS, LANES, listen
 from app.lanes.release import disown, hand_over
+from app.metrics import CRASHES
 from app.settings import Settings
 from app.webhooks.places import Places
 from app.webhooks.targets import webhook_client
@@ -265,6 +266,7 @@ class WorkerProcess:
                 self._unsure = True
                 return None
             except Exception:
+                CRASHES.labels("lane").inc()
                 log.exception("lane.crashed", lane=lane.key, tries=tries)
             pause = ctx.backoff(tries)
             tries = 0 if ctx.clock.monotonic() - began > pause else tries + 1

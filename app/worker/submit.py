@@ -19,6 +19,7 @@ from app.exports.models import Phase, Run
 from app.exports.runs import about_to_submit, fail_run, put_back, submitted
 from app.lanes.claim import HeldLane
 from app.lanes.models import WaitReason
+from app.metrics import SUBMIT_UNKNOWN
 from app.problems import Code, Problem
 from app.worker.context import Context
 from app.worker.uninterrupted import uninterrupted
@@ -76,7 +77,9 @@ async def submit(ctx: Context, lane: HeldLane, run: Run, refused: Sequence[Refus
             return started
         except (OutcomeUnknown, Unavailable) as error:
             log.warning("run.submit_unanswered", run=run.id, error=f"{type(error).__name__}: {error}")
-            phase = Phase.SUBMIT_UNKNOWN if isinstance(error, OutcomeUnknown) else phase
+            if isinstance(error, OutcomeUnknown):
+                SUBMIT_UNKNOWN.inc()
+                phase = Phase.SUBMIT_UNKNOWN
         except Forbidden as error:
             log.info("run.submit_forbidden", run=run.id, error=str(error))
             return await _forbidden(ctx, lane, [*refused, Refusal(run, calling_at)])

@@ -14,6 +14,7 @@ from app.exports.states import change, locked_run
 from app.ids import RunId
 from app.lanes.enqueue import lock_lane
 from app.lanes.notifications import LANES, notify
+from app.metrics import REPAIRS, once_committed
 from app.problems import Code, Problem
 from app.worker.context import Context
 
@@ -75,6 +76,7 @@ async def _tidy_up(session: AsyncSession, idempotency_days: int) -> int | None:
     mended: int = (await session.execute(FLAG_FORGOTTEN_LANES)).rowcount  # type: ignore[attr-defined]
     if mended:
         log.error("sweep.lanes_mended", lanes=mended)
+        once_committed(session, lambda: REPAIRS.labels("lane").inc(mended))
         await notify(session, LANES, "")
     await session.execute(BURY_WORKERS)
     await session.execute(FORGET_WAITS)

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.events.outgoing import wake
 from app.ids import EndpointId
+from app.metrics import REPAIRS
 from app.webhooks.endpoints import give_up_waiting
 from app.webhooks.models import DeliveryState, WebhookDelivery
 from app.webhooks.sending import Attempt, send
@@ -80,6 +81,7 @@ async def deliver_overdue(ctx: Context) -> None:
     while await ctx.write(give_up_waiting):
         pass
     if late := await ctx.write(wake_overdue, MARGIN_SECONDS):
+        REPAIRS.labels("webhook").inc(len(late))
         log.warning("webhooks.overdue", endpoints=len(late))
 
 

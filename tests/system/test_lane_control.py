@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access.models import EVERYBODY
 from app.events.log import Cause
-from app.exports.history import EVERYBODY
 from app.exports.models import Export, Phase, Status
 from app.exports.reading import ExportFilter, export_views
 from app.ids import LaneKey

@@ -41,7 +41,7 @@ GUARDS = (
         "the lease in `hold`",
         "a write by a worker that was silent for too long, before anybody has taken over",
         f"{TESTS}::test_a_lapsed_lease_stops_the_holder_though_nobody_took_over",
-        Edit(LEASE, "if not row.leased:", "if False:"),
+        Edit(LEASE, "row is None or not row.leased", "row is None"),
     ),
     Guard(
         "the lease in `hold` is that of the moment",
