@@ -44,6 +44,7 @@ from app.demo import DemoFailed, run_demo
 from app.events.log import Cause
 from app.exports.history import Violation, violations
 from app.exports.requests import only_type
+from app.exports.restoring import Restored, StillServed, go_on, unknown
 from app.local import PartFailed, against, end_with_parent, running
 from app.logs import set_up_logs
 from app.main import create_app
@@ -94,7 +95,16 @@ class Stop(Exception):
     """Nothing to be done until a person changes something; the message says what."""
 
 
-EXPECTED = (Stop, PartFailed, DemoFailed, EmbeddedPostgresError, UnsupportedServer, VaultError, ProblemError)
+EXPECTED = (
+    Stop,
+    StillServed,
+    PartFailed,
+    DemoFailed,
+    EmbeddedPostgresError,
+    UnsupportedServer,
+    VaultError,
+    ProblemError,
+)
 T = TypeVar("T")
 
 
@@ -313,6 +323,35 @@ def verify(
     if found:
         raise SystemExit(1)
     out.print("Every promise was kept.")
+
+
+@cli.command()
+def restored() -> None:
+    """Make a database that was put back to an earlier moment fit to be served.
+
+    Run it once after each restore, before any API process or worker is started. It sees to it that nothing is
+    taken for what came after that moment, and lists the files of exports that this database does not know.
+    They are kept.
+    """
+    settings = _settings()
+
+    async def run() -> tuple[Restored, list[str]]:
+        async with _migrated_database(settings) as database:
+            async with database.sessions.begin() as session:
+                found = await go_on(session, Cause("cli"))
+            async with database.sessions() as session:
+                keys = [entry.key async for entry in open_store(settings.files_url).files()]
+                return found, await unknown(session, keys)
+
+    found, files = _run(run())
+    since = f"{found.as_of:%Y-%m-%d %H:%M:%S} UTC" if found.as_of else "its beginning"
+    lines = [
+        f"The database goes on from {since}.",
+        f"Exports to be done, or done again: {found.unfinished}.",
+        f"Files of exports that it does not know: {len(files)}.",
+        *(f"  {key}" for key in files),
+    ]
+    out.print("\n".join(lines), soft_wrap=True)
 
 
 @cli.command()

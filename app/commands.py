@@ -11,6 +11,7 @@ COMMANDS = {
     "secrets": "The keys that encrypt Asana tokens in the database.",
     "receipt": "Signed proof of what a file is and where it came from.",
     "verify": "Check by the event log and the files that every promise was kept; exits with 1 if not.",
+    "restored": "Make a database that was put back to an earlier moment fit to be served.",
     "openapi": "Print the description of the API, for generators of clients and other tools.",
     "demo": "Run real exports end to end, against a sandbox Asana, and check what comes out.",
     "sandbox": "Serve a stand-in Asana until it is told to stop.",

@@ -187,6 +187,20 @@ class OwnPostgres(EmbeddedPostgres):
         standby._lock_of_socket.unlink(missing_ok=True)
         return standby
 
+    def dump(self, database: str, to: Path) -> None:
+        """Back one database up."""
+        where = f"host={self.socket_folder} user={SUPERUSER} dbname={database}"
+        self._run("pg_dump", "--format", "custom", "--file", to, "--dbname", where)
+
+    def restore(self, database: str, backup: Path) -> None:
+        """Put it back to what it was when it was backed up."""
+        name = sql.Identifier(database)
+        with self.admin() as admin:
+            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+            admin.execute(sql.SQL("CREATE DATABASE {}").format(name))
+        where = f"host={self.socket_folder} user={SUPERUSER} dbname={database}"
+        self._run("pg_restore", "--exit-on-error", "--dbname", where, backup)
+
     def promote(self) -> None:
         """Make a standby the primary."""
         self._run("pg_ctl", "promote", "--pgdata", self.cluster, "--wait")

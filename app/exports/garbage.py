@@ -22,13 +22,15 @@ OURS = re.compile(r"[0-9]+/((?:run|art)_[0-9a-f]{32})-[A-Za-z0-9._-]+")
 
 # A file of a run or an artifact that is unknown here may be that of another service, whose place ours was
 # given by mistake, or that has been restored from a backup: it is let alone. So is whatever there is of an
-# artifact whose file is missing, or was until some hours ago: it may be that file.
+# artifact whose file is missing, or was until some hours ago: it may be that file. And what there is of a run
+# that has not ended waits for the file that it will have.
 STRAYS = text("""
     SELECT found.key
     FROM unnest(CAST(:keys AS text[]), CAST(:originals AS text[]), CAST(:owners AS text[]))
         AS found (key, original, owner)
     WHERE (EXISTS (SELECT FROM runs WHERE runs.id = found.owner)
            OR EXISTS (SELECT FROM artifacts WHERE artifacts.id = found.owner))
+      AND NOT EXISTS (SELECT FROM runs WHERE runs.id = found.owner AND finished_at IS NULL)
       AND NOT EXISTS (SELECT FROM artifacts WHERE artifacts.key = found.original AND removed_at IS NULL)
       AND NOT EXISTS (SELECT FROM output_files WHERE output_files.key = found.key)
       AND NOT EXISTS (

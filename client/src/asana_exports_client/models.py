@@ -222,7 +222,8 @@ class EventType(StrEnum):
     To a lane: `lane.blocked` (Asana has refused its exports for long) and `lane.unblocked`; `lane.paused`,
     `lane.draining` and `lane.resumed`, by an administrator.
 
-    For administrators: `credential.registered`, `credential.invalid`, `secrets.rotated`,
+    For administrators: `service.restored` (the database was put back to an earlier moment),
+    `credential.registered`, `credential.invalid`, `secrets.rotated`,
     `workspace.registered`, `workspace.removed`, `client.created`, `client.changed`, `client.key_replaced`,
     `client.revoked` and `attention.acknowledged`.
 
@@ -275,6 +276,7 @@ class EventType(StrEnum):
     SCHEDULE_RESUMED = "schedule.resumed"
     SCHEDULE_REMOVED = "schedule.removed"
     SCHEDULE_SKIPPED = "schedule.skipped"
+    SERVICE_RESTORED = "service.restored"
     ATTENTION_ACKNOWLEDGED = "attention.acknowledged"
     WEBHOOK_CREATED = "webhook.created"
     WEBHOOK_CHANGED = "webhook.changed"

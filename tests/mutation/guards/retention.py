@@ -10,6 +10,8 @@ ON_API, ON_ROUND, ON_GARBAGE = (
     "tests/worker/test_retention.py",
     "tests/worker/test_garbage.py",
 )
+RESTORING = "app/exports/restoring.py"
+ON_RESTORE = "tests/faults/test_restore.py::test_nothing_is_lost_or_mistaken"
 
 GUARDS = (
     Guard(
@@ -159,5 +161,33 @@ GUARDS = (
             "if to is not artifact.state and to not in MAY_BECOME[artifact.state]:",
             "if False:",
         ),
+    ),
+    Guard(
+        "what there is of a run that has not ended is kept",
+        "a file of before the database was put back, removed while there is no other",
+        ON_RESTORE,
+        Edit(
+            GARBAGE,
+            "      AND NOT EXISTS (SELECT FROM runs WHERE runs.id = found.owner AND finished_at IS NULL)\n",
+            "",
+        ),
+    ),
+    Guard(
+        "the feed of a restored database goes on far above",
+        "events that no reader hears of, for it has heard of others in their places",
+        ON_RESTORE,
+        Edit(RESTORING, "last_position = last_position + :far", "last_position = last_position + 0 * :far"),
+    ),
+    Guard(
+        "files of a restored database have names of their own",
+        "a file that callers have a receipt for, written over by another",
+        ON_RESTORE,
+        Edit(RESTORING, "archive_fence = archive_fence + :far", "archive_fence = archive_fence + 0 * :far"),
+    ),
+    Guard(
+        "a database that is served is not made to go on",
+        "numbers changed under the hands of workers",
+        ON_RESTORE,
+        Edit(RESTORING, "if workers := await live_workers(session):", "if workers := 0:"),
     ),
 )
