@@ -138,7 +138,12 @@ async def api(
     async with sessions.begin() as session:
         tenant = await a_tenant(session, vault)
     told = settings.model_copy(
-        update={"asana_url": sandbox.api_url, "webhook_allow": ("public", "127.0.0.0/8")}
+        update={
+            "asana_url": sandbox.api_url,
+            "webhook_allow": ("public", "127.0.0.0/8"),
+            # For as long a transaction may stand still, as a busy machine lets it.
+            "lease_seconds": 120.0,
+        }
     )
     async with served(told) as (url, services), AsyncExitStack() as stack:
         yield Api(url, told, sessions, stack, tenant, services)

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from contextlib import AsyncExitStack
+from functools import partial
 
 import httpx
 import pytest
@@ -96,12 +97,11 @@ async def test_a_thousand_wait_at_the_cost_of_one_connection(api: Api, caller: h
             )
             for _ in exports
         ]
-        waiting = [
-            asyncio.create_task(waited(one, export.headers["Location"], 45))
-            for one, export in zip(crowd, exports, strict=True)
-            for _ in range(50)
-        ]
-        await until_asleep(api, 1000)
+        waiting = list[asyncio.Task[httpx.Response]]()
+        for one, export in zip(crowd, exports, strict=True):
+            look = partial(waited, one, export.headers["Location"], 50)
+            waiting += [asyncio.create_task(look()) for _ in range(50)]
+            await until_asleep(api, len(waiting))
         async with api.sessions() as session:
             mine = await session.scalar(
                 text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
