@@ -46,6 +46,9 @@ check: $(READY) $(REDOCLY)/.ready ## formatting, lint, types, import rules, vuln
 client: $(READY) ## write what of the Python client follows from the service: models, problems, the sync face
 	$(BIN)/python client/generate.py
 
+benchmarks: $(READY) ## what is promised of speed, against peers and limits; writes docs/benchmarks.md
+	$(BIN)/python -m benchmarks
+
 docs: $(READY) ## the documentation as a site, in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
@@ -86,4 +89,4 @@ $(READY): requirements/dev.txt requirements/sdk.txt pyproject.toml client/pyproj
 	fi
 	@touch $@
 
-.PHONY: help run serve test chaos image mutation check client docs format lock clean
+.PHONY: help run serve test chaos image mutation check client benchmarks docs format lock clean

@@ -1,6 +1,7 @@
 """What it costs to archive a file: fetched, verified, hashed, counted and stored, against the plain way.
 
-    .venv/bin/python -m benchmarks.archive 10 1000 10000    # megabytes before compression
+    .venv/bin/python -m benchmarks archives                 # of 10 MB and of 1 GB before compression
+    .venv/bin/python -m benchmarks.archive 10 1000 10000    # of so many MB
 
 The plain way is `curl`, `gzip -t`, `sha256sum` and `zcat | wc -l`, one after the other, of the same file
 from the same server in the same run. The speed is the plain way's seconds over ours: 1 is as fast, more is
@@ -30,6 +31,7 @@ from starlette.staticfiles import StaticFiles
 from app.artifacts.fetch import Download, DownloadPolicy, fetched
 from app.artifacts.store import open_store
 from app.artifacts.verify import Limits, Verifier
+from benchmarks.result import Result
 from benchmarks.tasks import POOL, task
 
 PLAIN = """
@@ -41,9 +43,12 @@ zcat < plain | wc -l
 """
 
 
-def main(*sizes: str) -> None:
-    print("| unpacked | packed | plain way | ours | speed | our memory |\n|---|---|---|---|---|---|")
-    for size in map(int, sizes):
+async def archives() -> list[Result]:
+    return await asyncio.to_thread(lambda: list(compared(10, 1000)))
+
+
+def compared(*sizes: int) -> Iterator[Result]:
+    for size in sizes:
         with TemporaryDirectory() as name, served(Path(name)) as url:
             packed = written(Path(name) / "source", size * 10**6) // 10**6
             began = time.perf_counter()
@@ -54,10 +59,11 @@ def main(*sizes: str) -> None:
             command = [sys.executable, "-m", "benchmarks.archive", "archive", url, name]
             told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()
         ours, memory = float(told[0]), int(told[1])
-        speed = plain / ours
-        print(
-            f"| {size} MB | {packed} MB | {plain:.1f} s | {ours:.1f} s | {speed:.2f} | {memory} MB |",
-            flush=True,
+        yield Result(
+            f"a file of {size:,} MB ({packed:,} MB packed) archived, at {memory} MB of memory",
+            f"{ours:.1f} s",
+            f"the plain way: {plain:.1f} s",
+            plain / ours,
         )
 
 
@@ -124,4 +130,5 @@ if __name__ == "__main__":
         case ["archive", url, folder]:
             archive(url, folder)
         case sizes:
-            main(*sizes)
+            for result in compared(*map(int, sizes)):
+                print(result, flush=True)
