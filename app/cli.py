@@ -52,6 +52,7 @@ from app.problems import ProblemError
 from app.sandbox import SERVICE_TOKEN
 from app.sandbox.__main__ import main as serve_sandbox
 from app.settings import Settings
+from app.traces import TracesMissing, set_up_traces
 from app.worker.process import run_worker
 
 # Jobs of the sandbox take seconds instead of minutes, but not so few that there is nothing to watch.
@@ -98,6 +99,7 @@ class Stop(Exception):
 EXPECTED = (
     Stop,
     StillServed,
+    TracesMissing,
     PartFailed,
     DemoFailed,
     EmbeddedPostgresError,
@@ -411,6 +413,7 @@ async def _first_key(database: Database) -> str | None:
 
 
 async def _serve_api(settings: Settings) -> None:
+    set_up_traces("api")
     with _stop_signal() as stop, listening(settings.host, settings.port) as listener:
         async with open_services(settings) as services:
             config = uvicorn.Config(
@@ -457,6 +460,7 @@ class ApiServer(uvicorn.Server):
 
 
 async def _work(settings: Settings) -> None:
+    set_up_traces("worker")
     with _stop_signal() as stop:
         patience = settings.database_timeout_seconds
         async with _migrated_database(settings, patience=patience) as database:

@@ -1,6 +1,8 @@
 """The HTTP application, put together."""
 
+from collections.abc import MutableMapping
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -72,6 +74,8 @@ def create_app(services: Services | None = None) -> FastAPI:
         license_info={"name": "Apache License 2.0", "identifier": "Apache-2.0"},
         servers=[{"url": "/"}],
         generate_unique_id_function=_operation_id,
+        # Requests that are answered by the thousand, and tell nothing of an export.
+        telemetry={"logs": False, "metrics": False, "operation_spans": False, "exclude": _is_about_us},
         # A redirect would trust the Host header, and lose the body of a POST.
         redirect_slashes=False,
     )
@@ -91,6 +95,10 @@ def create_app(services: Services | None = None) -> FastAPI:
     app.add_middleware(ClosingMiddleware)
     app.add_middleware(SingleSlashes, prefix=BASE)
     return app
+
+
+def _is_about_us(scope: MutableMapping[str, Any]) -> bool:
+    return scope.get("path") in {"/healthz", "/readyz", "/metrics"}
 
 
 def _operation_id(route: APIRoute) -> str:

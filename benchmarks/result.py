@@ -13,7 +13,8 @@ class Result:
     ratio: float
 
     def __str__(self) -> str:
-        return f"| {self.what} | {self.ours} | {self.beside} | {self.ratio:.2f} |"
+        ratio = f"{self.ratio:.2f}" if self.ratio >= 0.1 else f"{self.ratio:.4f}"
+        return f"| {self.what} | {self.ours} | {self.beside} | {ratio} |"
 
 
 def percentile(values: list[float], share: float) -> float:

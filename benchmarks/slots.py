@@ -41,28 +41,37 @@ async def slots() -> list[Result]:
     ours = await measured(by_the_service)
     scripts = await measured(by_scripts)
     queue = await measured(by_a_task_queue)
-    told = f"{ours[0]:.0f} s, slots used for {ours[1]:.0%}"
+    exports = f"{EXPORTS} exports of each of {len(WORKSPACES)} workspaces"
     return [
-        Result(
-            f"{EXPORTS} exports of each of {len(WORKSPACES)} workspaces, beside {name}",
-            told,
-            f"{seconds:.0f} s, {used:.0%}",
-            seconds / ours[0],
-        )
+        result
         for name, (seconds, used) in (("scripts", scripts), ("procrastinate with a lock", queue))
+        for result in (
+            Result(f"{exports}, beside {name}", f"{ours[0]:.0f} s", f"{seconds:.0f} s", seconds / ours[0]),
+            Result(
+                "the share of that time in which a slot idled while work waited",
+                f"{1 - ours[1]:.1%}",
+                f"{1 - used:.1%}",
+                (1 - used) / (1 - ours[1]),
+            ),
+        )
     ]
 
 
 async def measured(way: Callable[[Stand], Awaitable[None]]) -> tuple[float, float]:
-    """Seconds until all files are there, and the share of that time in which the slots were used."""
+    """Seconds until all files are there, and the share of the time, from the first job of a workspace to the
+    end of its last one, in which its slot was used."""
     async with a_stand(*SANDBOX) as stand:
         began = time.monotonic()
         await way(stand)
         seconds = time.monotonic() - began
         jobs = stand.sandbox.jobs()
     assert len(jobs) == EXPORTS * len(WORKSPACES)
-    used = sum((job.ends_at - job.created_at).total_seconds() for job in jobs if job.ends_at)
-    return seconds, used / SCALE / seconds / len(WORKSPACES)
+    used, whole = 0.0, 0.0
+    for workspace in WORKSPACES:
+        times = [(job.created_at, job.ends_at) for job in jobs if job.workspace == workspace and job.ends_at]
+        used += sum((end - begin).total_seconds() for begin, end in times)
+        whole += (max(end for _, end in times) - min(begin for begin, _ in times)).total_seconds()
+    return seconds, used / whole
 
 
 async def by_the_service(stand: Stand) -> None:

@@ -21,6 +21,7 @@ from app.asana.errors import (
 from app.asana.schemas import Job, Placed, User, Workspace
 from app.metrics import UPSTREAM_RESPONSES
 from app.retry_after import retry_after
+from app.traces import span
 
 USER_AGENT = f"asana-exports/{version('asana-exports')}"
 # Asana documents Retry-After on every 429; its examples say 30 seconds.
@@ -103,6 +104,19 @@ class AsanaClient:
         *,
         body: dict[str, Any] | None = None,
         fields: str | None = None,
+    ) -> T:
+        with span(f"{method} /{path.split('/')[1]}", calls=True, path=path):
+            return await self._answered(answer, token, method, path, body=body, fields=fields)
+
+    async def _answered(
+        self,
+        answer: type[T],
+        token: SecretStr,
+        method: str,
+        path: str,
+        *,
+        body: dict[str, Any] | None,
+        fields: str | None,
     ) -> T:
         lost = OutcomeUnknown if method == "POST" else Unavailable
         try:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+import structlog
 from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -23,6 +24,9 @@ from app.metrics import ACCEPTED, once_committed
 from app.problems import Code, Fault, ProblemError
 from app.schedules.models import actor_of
 from app.settings import LaneScope, Settings
+from app.traces import note, traceparent
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,7 @@ async def accept(session: AsyncSession, client: Client, wanted: Submission, rule
     shared = await _shared(session, client, wanted, admitted, rules.retention)
     run = shared or await _new_run(session, client, wanted, admitted, now)
     export = await _new_export(session, client, wanted, run, now)
+    note(export=export.id, run=run.id)
     if shared:
         await join(session, shared, export, actor=wanted.actor(client), request_id=wanted.request_id)
         if shared.status is Status.QUEUED:
@@ -185,6 +190,7 @@ async def _new_run(
         promotes_at=promotes_at,
         queued_at=now,
         not_before=now,
+        traceparent=traceparent(),
     )
     session.add(run)
     await session.flush()
@@ -215,7 +221,7 @@ async def _new_export(
     )
     session.add(export)
     await session.flush()
-    once_committed(session, ACCEPTED.labels(export.kind).inc)
+    once_committed(session, lambda: _told(export))
     await record(
         session,
         EventType.EXPORT_CREATED,
@@ -227,3 +233,8 @@ async def _new_export(
         data={"status": Status.QUEUED, "version": 1, "priority": wanted.priority},
     )
     return export
+
+
+def _told(export: Export) -> None:
+    ACCEPTED.labels(export.kind).inc()
+    log.info("export.accepted", export=export.id, run=export.run, lane=export.lane)

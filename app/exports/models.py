@@ -59,7 +59,7 @@ class Run(Base):
     `due`, `turn` and `queued_at` are its place in the queue and are kept when it goes back there;
     `not_before` holds back the run alone, not its lane. While archiving, `archiver` and `archive_fence` are
     to the run what holder and fence are to the lane. `lost_archivers` are workers that vanished while they
-    had its file in hand.
+    had its file in hand. `traceparent` is where the request that made it stands in its trace.
     """
 
     __tablename__ = "runs"
@@ -90,6 +90,7 @@ class Run(Base):
     archiver: Mapped[WorkerId | None] = mapped_column(ForeignKey("workers.id", ondelete="SET NULL"))
     archive_fence: Mapped[BigInt] = mapped_column(server_default=text("0"))
     lost_archivers: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
+    traceparent: Mapped[str | None]
     error: Mapped[Json | None]
     warnings: Mapped[list[Json]] = mapped_column(server_default=text("'[]'"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())

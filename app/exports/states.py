@@ -3,6 +3,7 @@
 from itertools import product
 from typing import Any
 
+import structlog
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -16,6 +17,8 @@ from app.lanes.notifications import notify_change
 from app.metrics import ACCEPTED, EXPORTS, QUEUE_WAIT, RUN, count_start, once_committed
 from app.problems import Problem
 from app.schedules.watermarks import advance_watermarks
+
+log = structlog.get_logger()
 
 MAY_BECOME: dict[Status, frozenset[Status]] = {
     Status.QUEUED: frozenset({Status.RUNNING, Status.CANCELED, Status.FAILED}),
@@ -87,8 +90,10 @@ async def change(
     if leaves_slot and run.submitted_at and (left_at := run.slot_freed_at or run.finished_at):
         seconds = (left_at - run.submitted_at).total_seconds()
         once_committed(session, lambda: RUN.labels(run.kind).observe(seconds))
+    facts = {"attempt": run.attempt, "phase": phase, "wait_reason": wait_reason, "error": run.error}
+    said = {name: value for name, value in facts.items() if value is not None and name != "error"}
+    once_committed(session, lambda: log.info("run.changed", run=run.id, lane=run.lane, status=to, **said))
     if not quietly:
-        facts = {"attempt": run.attempt, "phase": phase, "wait_reason": wait_reason, "error": run.error}
         await _change_exports(session, run, to, event, actor, request_id, facts, Export.run == run.id)
 
 
@@ -103,6 +108,7 @@ async def leave(
     request_id: str | None = None,
 ) -> None:
     """End one export of a run that goes on for others. The caller holds the run's row lock."""
+    once_committed(session, lambda: log.info("export.left", export=export.id, run=run.id, status=to))
     facts = {"left_run": True, "error": problem.as_error() if problem else None}
     await _change_exports(session, run, to, EVENTS[to], actor, request_id, facts, Export.id == export.id)
 

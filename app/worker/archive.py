@@ -18,6 +18,7 @@ from app.lanes.models import WaitReason
 from app.lanes.notifications import read_change
 from app.metrics import CRASHES
 from app.problems import Code, Problem
+from app.traces import span
 from app.worker.context import Context
 from app.worker.fetching import HOPELESS_ERRORS, fetched_file, hopeless, waited_too_long
 from app.worker.uninterrupted import uninterrupted
@@ -149,15 +150,17 @@ def _reason(error: Exception) -> WaitReason:
 async def _fetch_and_keep(ctx: Context, archive: HeldArchive, run: Run, waited: float) -> None:
     """One try at the file, from fresh addresses."""
     key = f"{run.workspace}/{run.id}-{archive.fence}.jsonl.gz"
-    async with fetched_file(ctx, run, key, waited) as (verified, writers):
-        artifact = _artifact(ctx, run, key, verified)
-        await uninterrupted(_keep(ctx, archive, artifact, writers))
+    with span("archive", of=run.traceparent, run=run.id, lane=run.lane):
+        async with fetched_file(ctx, run, key, waited) as (verified, writers):
+            artifact = _artifact(ctx, run, key, verified)
+            await uninterrupted(_keep(ctx, archive, artifact, writers))
 
 
 async def _keep(ctx: Context, archive: HeldArchive, artifact: Artifact, writers: Sequence[Writer]) -> None:
     warnings = [] if artifact.lines else [{"code": "empty_result", "detail": "Asana exported no objects."}]
-    async with ctx.store.published(writers, unless=LaneLost):
-        await ctx.write(archived, archive, artifact, warnings)
+    with span("publish", calls=True, key=artifact.key):
+        async with ctx.store.published(writers, unless=LaneLost):
+            await ctx.write(archived, archive, artifact, warnings)
     log.info("run.archived", run=archive.run, lines=artifact.lines, sha256=artifact.sha256)
 
 

@@ -1,5 +1,6 @@
 """Waiting for a job at Asana. Looking writes nothing to the database; only a change of state does."""
 
+import math
 from dataclasses import dataclass, field
 
 import structlog
@@ -20,6 +21,8 @@ from app.lanes.claim import HeldLane
 from app.lanes.models import WaitReason
 from app.problems import Code, Problem
 from app.worker.context import Context
+
+FEW = 5
 
 log = structlog.get_logger()
 
@@ -106,10 +109,12 @@ async def _look(ctx: Context, lane: HeldLane, run: Run) -> Job | Unsuccessful | 
 def next_look(elapsed: float, past: list[float], least: float, most: float) -> float:
     """Seconds until the next look: when the next longer one of the past runs would have ended.
 
-    Beyond all of them, or without any, a tenth of the time gone by. `past` is sorted, shortest first.
+    But no more than a twentieth of the time gone by, so that a slot idles for no longer than that; before the
+    shortest of a few past runs, none is expected to end. `past` is sorted, shortest first.
     """
-    longer = next((duration for duration in past if duration > elapsed), None)
-    pause = elapsed / 10 if longer is None else longer - elapsed
+    longer = next((duration for duration in past if duration > elapsed), math.inf)
+    is_early = len(past) >= FEW and elapsed < past[0]
+    pause = longer - elapsed if is_early else min(longer - elapsed, elapsed / 20)
     return min(max(pause, least), most)
 
 

@@ -11,6 +11,7 @@ import httpx
 import psycopg
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
+from structlog.contextvars import bound_contextvars
 
 from app.access.credentials import check_keys
 from app.access.vault import open_vault
@@ -259,7 +260,8 @@ class WorkerProcess:
         while True:
             began = ctx.clock.monotonic()
             try:
-                return await serve(ctx, lane, self._archiving)
+                with bound_contextvars(worker=ctx.lease.worker, lane=lane.key):
+                    return await serve(ctx, lane, self._archiving)
             except LaneLost:
                 log.warning("lane.lost", lane=lane.key)
                 # Should the database still count it as ours, nobody else would ever serve it.

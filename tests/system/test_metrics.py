@@ -40,9 +40,10 @@ async def test_processes_count_what_they_do(service: Service) -> None:
         body = {"workspace": "1001", "export_request_parameters": [{"resource_type": "task"}]}
         accepted = await tool.post("/v1/exports/resource", json=body)
         assert accepted.status_code == 202, accepted.text
-        before = await told(tool)
-    assert before["accepted_total", "resource"] == 1
-    assert (before["workers",], before["queued_runs",]) == (1, 1)
+        await worker.said("run.submit_forbidden")
+        standing = await told(tool)
+    assert standing["accepted_total", "resource"] == standing["workers",] == 1
+    assert sum(count for name, count in standing.items() if name[0] == "lane_state") == 1
 
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as prometheus:
 
