@@ -6,6 +6,8 @@ Each compares with a peer or a limit in the same run. All of them together write
 import asyncio
 import sys
 
+from app.logs import set_up_logs
+from app.settings import Settings
 from benchmarks.accepting import accepting
 from benchmarks.archive import archives
 from benchmarks.crowds import claims, starts
@@ -17,6 +19,7 @@ ALL = {each.__name__: each for each in (slots, accepting, starts, claims, pollin
 
 
 def main(names: list[str]) -> None:
+    set_up_logs(Settings(log_level="warning"))
     results = []
     for name in names or ALL:
         for result in asyncio.run(ALL[name]()):

@@ -104,9 +104,16 @@ def archive(url: str, folder: str) -> None:
     began = time.perf_counter()
     asyncio.run(archived(url, folder))
     print(time.perf_counter() - began)
-    # In kilobytes but on macOS.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(peak // (10**6 if sys.platform == "darwin" else 10**3))
+    print(most_memory() // 10**6)
+
+
+def most_memory() -> int:
+    """Bytes. What the kernel keeps for getrusage begins with the memory of the parent process, so that it is
+    asked elsewhere where it can be."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return 1024 * int(status.read_text().split("VmHWM:")[1].split()[0])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 async def archived(url: str, folder: str) -> None:
