@@ -10,7 +10,7 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import TypeVar
 
-from sqlalchemy import Select, and_, func, select
+from sqlalchemy import Select, and_, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.models import EVERYBODY
@@ -27,6 +27,9 @@ from app.webhooks.promises import broken_promises
 AT_ONCE = 500
 # An export is still queued for its caller while its run is only tried, and may be canceled then.
 AN_EXPORT_MAY_BECOME = MAY_BECOME | {Status.QUEUED: MAY_BECOME[Status.QUEUED] | {Status.CANCELING}}
+
+# Between two rows a large file may be read; nobody waits for the locks of a reader.
+TAKE_YOUR_TIME = text("SET LOCAL idle_in_transaction_session_timeout = 0")
 
 T = TypeVar("T")
 
@@ -62,6 +65,7 @@ async def violations(
     The session has to be fresh: all is seen as of one moment, though the service goes on.
     """
     await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+    await session.execute(TAKE_YOUR_TIME)
     forgotten_until = await session.scalar(select(EventFeed.forgotten_until))
     async for view, story in _exports(session):
         is_forgotten = not story and _ended_by(view.export, forgotten_until)
