@@ -22,7 +22,7 @@ from app.exports.requests import ResourceRequest
 from app.sandbox.control import SandboxControl
 from app.settings import ENV_PREFIX, Settings
 from tests.builders import Tenant, a_tenant, unlike_others
-from tests.processes import Process
+from tests.processes import Process, variables_of
 
 
 class MeasuredPostgres(EmbeddedPostgres):
@@ -52,18 +52,7 @@ class Stand:
 
     def start(self, *command: str, **env: str) -> Process:
         """A process of ours, with settings of its own."""
-        s = self.settings
-        given = {
-            "DATABASE_URL": s.database_url or "",
-            "DATA_DIR": str(s.data_dir),
-            "SECRET_KEYS": s.secret_keys[0].get_secret_value(),
-            "ASANA_URL": s.asana_url,
-            "ASANA_CALLS_PER_MINUTE": "1000000",
-            "DOWNLOAD_HOSTS": "127.0.0.1",
-            "DOWNLOAD_ALLOW_HTTP": "true",
-            "LOG_FORMAT": "json",
-            "PORT": "0",
-        }
+        given = variables_of(self.settings) | {"ASANA_CALLS_PER_MINUTE": "1000000", "PORT": "0"}
         log = self.folder / f"{'-'.join(command)}-{len(list(self.folder.glob('*.log')))}.log"
         variables = {ENV_PREFIX + name: value for name, value in (given | env).items()}
         return self._stack.enter_context(Process(log, *command, env=variables))

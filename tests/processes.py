@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
+from app.settings import Settings
 from tests.leaks import leaks
 
 T = TypeVar("T")
@@ -17,6 +18,20 @@ BIN = Path(sys.executable).parent
 # Limits say how long something takes at most on a quiet machine; this one may be anything but quiet.
 PATIENCE = 4
 COMMAND = BIN / "asana-exports"
+
+
+def variables_of(settings: Settings) -> dict[str, str]:
+    """By which a process of ours works with the same things, against a sandbox on this machine."""
+    return {
+        "DATABASE_URL": settings.database_url or "",
+        "DATA_DIR": str(settings.data_dir),
+        "SECRET_KEYS": settings.secret_keys[0].get_secret_value(),
+        "STORE_URL": settings.store_url,
+        "ASANA_URL": settings.asana_url,
+        "DOWNLOAD_HOSTS": "127.0.0.1",
+        "DOWNLOAD_ALLOW_HTTP": "true",
+        "LOG_FORMAT": "json",
+    }
 
 
 class Process:

@@ -50,15 +50,18 @@ class Background(Collector):
             seconds.add_metric([chore.name], chore.seconds)
             if chore.last_succeeded_at:
                 success.add_metric([chore.name], chore.last_succeeded_at.timestamp())
-        jobs = GaugeMetricFamily(
-            "asana_exports_jobs_waiting", "Background jobs that are due and not begun.", labels=["task"]
+        jobs = _by(
+            "jobs_waiting",
+            "Background jobs that are due and not begun.",
+            "task",
+            {waiting.task: waiting.jobs for waiting in self.waiting},
         )
-        oldest = GaugeMetricFamily(
-            "asana_exports_jobs_oldest_seconds", "Since when the oldest of them is due.", labels=["task"]
+        oldest = _by(
+            "jobs_oldest_seconds",
+            "Since when the oldest of them is due.",
+            "task",
+            {waiting.task: waiting.oldest_seconds for waiting in self.waiting},
         )
-        for waiting in self.waiting:
-            jobs.add_metric([waiting.task], waiting.jobs)
-            oldest.add_metric([waiting.task], waiting.oldest_seconds)
         return runs, seconds, success, jobs, oldest
 
 
@@ -100,7 +103,7 @@ def _gauge(name: str, about: str, value: float) -> Metric:
     return GaugeMetricFamily(f"{NAMESPACE}_{name}", about, value=value)
 
 
-def _by(name: str, about: str, label: str, values: Mapping[str, int]) -> Metric:
+def _by(name: str, about: str, label: str, values: Mapping[str, float]) -> Metric:
     family = GaugeMetricFamily(f"{NAMESPACE}_{name}", about, labels=[label])
     for of, value in values.items():
         family.add_metric([of], value)

@@ -61,9 +61,14 @@ class Kept:
     files: dict[str, int | None]
 
 
+def owned(keys: Sequence[str]) -> list[tuple[str, str]]:
+    """Those of the keys that are of files of ours, each with the run or the artifact that it is of."""
+    return [(key, match[1]) for key in keys if (match := OURS.fullmatch(key))]
+
+
 async def strays(session: AsyncSession, keys: Sequence[str]) -> list[str]:
     """Those of the keys that are of a file of ours which no row names any more."""
-    ours = [(key, match[1]) for key in keys if (match := OURS.fullmatch(key))]
+    ours = owned(keys)
     found = await session.scalars(
         STRAYS,
         {

@@ -12,7 +12,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.events.log import Cause, Event, EventType, record
-from app.exports.garbage import OURS
+from app.exports.garbage import owned
 from app.exports.models import Export
 from app.lanes.lease import live_workers
 
@@ -76,6 +76,6 @@ async def go_on(session: AsyncSession, cause: Cause) -> Restored:
 
 async def unknown(session: AsyncSession, keys: Sequence[str]) -> list[str]:
     """Those of the keys that are of files of runs and artifacts which are not known here."""
-    ours = [(key, match[1]) for key in keys if (match := OURS.fullmatch(key))]
+    ours = owned(keys)
     values = {"keys": [key for key, _ in ours], "owners": [owner for _, owner in ours]}
     return list(await session.scalars(UNKNOWN, values))

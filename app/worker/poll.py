@@ -15,14 +15,13 @@ from app.asana.errors import (
     Unavailable,
 )
 from app.asana.schemas import Job, JobStatus
+from app.exports.estimates import FEWEST_SAMPLES
 from app.exports.models import Run
 from app.exports.runs import past_durations, seconds_in_progress, waits_for_token
 from app.lanes.claim import HeldLane
 from app.lanes.models import WaitReason
 from app.problems import Code, Problem
 from app.worker.context import Context
-
-FEW = 5
 
 log = structlog.get_logger()
 
@@ -113,7 +112,7 @@ def next_look(elapsed: float, past: list[float], least: float, most: float) -> f
     shortest of a few past runs, none is expected to end. `past` is sorted, shortest first.
     """
     longer = next((duration for duration in past if duration > elapsed), math.inf)
-    is_early = len(past) >= FEW and elapsed < past[0]
+    is_early = len(past) >= FEWEST_SAMPLES and elapsed < past[0]
     pause = longer - elapsed if is_early else min(longer - elapsed, elapsed / 20)
     return min(max(pause, least), most)
 

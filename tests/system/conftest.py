@@ -22,7 +22,7 @@ from app.settings import Settings
 from tests.builders import Tenant, a_tenant, another_workspace
 from tests.conftest import a_secret_key
 from tests.history import check_history
-from tests.processes import Process, until
+from tests.processes import Process, until, variables_of
 
 # For a worker that will be killed, or stopped: others have to wait until its lease is over. Any other keeps
 # its lease though the whole machine stands still for some seconds.
@@ -58,15 +58,7 @@ class Service:
         return process
 
     def env(self, **env: str) -> dict[str, str]:
-        s = self.settings
-        given = {
-            "DATABASE_URL": s.database_url or "",
-            "DATA_DIR": str(s.data_dir),
-            "SECRET_KEYS": s.secret_keys[0].get_secret_value(),
-            "STORE_URL": s.store_url,
-            "ASANA_URL": s.asana_url,
-            "DOWNLOAD_HOSTS": "127.0.0.1",
-            "DOWNLOAD_ALLOW_HTTP": "true",
+        given = variables_of(self.settings) | {
             "ASANA_TIMEOUT_SECONDS": "5",
             "POLL_MIN_SECONDS": "0.05",
             "POLL_MAX_SECONDS": "0.3",
@@ -76,7 +68,6 @@ class Service:
             "BACKOFF_MAX_SECONDS": "0.5",
             "IDLE_POLL_SECONDS": "0.3",
             "BEAT_SECONDS": "0.5",
-            "LOG_FORMAT": "json",
         }
         return {f"ASANA_EXPORTS_{name}": value for name, value in (given | self.variables | env).items()}
 
