@@ -33,11 +33,11 @@ from app.settings import Settings
 Sessions = async_sessionmaker[AsyncSession]
 
 # Before the token is written: a worker that has found it invalid parks the lane under the lane's lock, so
-# either that is committed and we wake the lane, or the worker finds the new token. Ordered, as all who lock
-# several lanes must.
+# either that is committed and we wake the lane, or the worker finds the new token. That of a running run is
+# locked too: refused, it is about to be queued again. Ordered, as all who lock several lanes must.
 LOCK_LANES = text("""
     SELECT FROM lanes
-    WHERE key IN (SELECT lane FROM runs WHERE credential = :credential AND status = 'queued')
+    WHERE key IN (SELECT lane FROM runs WHERE credential = :credential AND status IN ('queued', 'running'))
     ORDER BY key
     FOR UPDATE
 """)

@@ -11,12 +11,16 @@ from app.access.models import Credential, CredentialState
 from app.access.vault import VaultError, open_vault
 from app.api.services import open_services
 from app.events.log import Event
+from app.exports.models import Status
+from app.ids import LaneKey
+from app.lanes.enqueue import lock_lane
 from app.sandbox.control import SandboxControl
 from app.sandbox.faults import Call, FaultKind
-from tests.api.conftest import Api
+from tests.api.conftest import TASKS, Api
+from tests.api.test_exports import brought_to
 from tests.builders import SERVICE_TOKEN
 from tests.conftest import a_secret_key
-from tests.locks import until_somebody_waits
+from tests.locks import until_it_waits, until_somebody_waits
 
 NEW = {"name": "another", "token": SERVICE_TOKEN}
 
@@ -113,6 +117,24 @@ async def test_a_refusal_of_the_old_token_does_not_outlive_it(
         await until_somebody_waits(api.sessions)
     answer = await replacing
     assert (answer.json()["state"], answer.json()["invalid_since"]) == ("valid", None)
+
+
+@pytest.mark.parametrize("path", [(), (Status.RUNNING,)], ids=["queued", "running"])
+async def test_a_token_is_not_replaced_while_a_worker_decides_about_its_lane(
+    api: Api, admin: httpx.AsyncClient, sandbox: SandboxControl, path: tuple[Status, ...]
+) -> None:
+    """It may just have read that the token is invalid, and let the lane wait for another."""
+    sandbox.add_token("rotated-token", "service")
+    export = (await admin.post("/v1/exports/resource", json=TASKS)).json()
+    await brought_to(api, export["id"], *path)
+    async with api.sessions.begin() as worker:
+        await lock_lane(worker, LaneKey("1001"))
+        replacing = asyncio.create_task(
+            admin.put(f"/v1/credentials/{api.tenant.credential}", json={"token": "rotated-token"})
+        )
+        await until_it_waits(api.sessions, replacing)
+        assert not replacing.done()
+    assert (await replacing).status_code == 200
 
 
 async def test_an_unknown_credential_is_not_found(admin: httpx.AsyncClient) -> None:

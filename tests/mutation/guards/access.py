@@ -174,6 +174,16 @@ GUARDS = (
         ),
     ),
     Guard(
+        "a token is not replaced while a worker decides about a lane of its running exports",
+        "a lane that waits for a new token after it has come",
+        "tests/api/test_credentials.py::test_a_token_is_not_replaced_while_a_worker_decides_about_its_lane",
+        Edit(
+            "app/access/credentials.py",
+            "WHERE credential = :credential AND status IN ('queued', 'running'))",
+            "WHERE credential = :credential AND status = 'queued')",
+        ),
+    ),
+    Guard(
         "a new token and a late refusal of the old one come one after the other",
         "a new token called invalid for good",
         "tests/api/test_credentials.py::test_a_refusal_of_the_old_token_does_not_outlive_it",
