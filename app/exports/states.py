@@ -1,5 +1,6 @@
 """The one place where a run, and with it the exports that share it, changes its state."""
 
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -91,10 +92,17 @@ async def change(
         seconds = (left_at - run.submitted_at).total_seconds()
         once_committed(session, lambda: RUN.labels(run.kind).observe(seconds))
     facts = {"attempt": run.attempt, "phase": phase, "wait_reason": wait_reason, "error": run.error}
-    said = {name: value for name, value in facts.items() if value is not None and name != "error"}
-    once_committed(session, lambda: log.info("run.changed", run=run.id, lane=run.lane, status=to, **said))
+    once_committed(session, partial(_log_change, run, facts | {"status": to}, problem))
     if not quietly:
         await _change_exports(session, run, to, event, actor, request_id, facts, Export.run == run.id)
+
+
+def _log_change(run: Run, facts: Json, problem: Problem | None) -> None:
+    facts = facts | {"run": run.id, "lane": run.lane, "job": run.asana_job}
+    facts["error"] = problem and problem.code
+    facts["detail"] = problem and problem.detail
+    say = log.warning if problem else log.info
+    say("run.changed", **{name: value for name, value in facts.items() if value is not None})
 
 
 async def leave(

@@ -103,7 +103,7 @@ class Archiving:
         ctx = self._ctx
         if archive.lost >= MOST_LOST:
             detail = f"{archive.lost} workers vanished while they fetched it."
-            return await self._fail(archive, Problem(Code.POISON, detail))
+            return await ctx.write(archive_failed, archive, Problem(Code.POISON, detail))
         began = ctx.clock.monotonic()
         damaged = tries = 0
         while True:
@@ -125,14 +125,10 @@ class Archiving:
                 reason = _reason(error)
                 pause = getattr(error, "retry_after", None) or 0.0
             if failure:
-                return await self._fail(archive, failure)
+                return await ctx.write(archive_failed, archive, failure)
             await ctx.write(archive_waits, archive, reason)
             await self._rest(archive, max(pause, ctx.backoff(tries)))
             tries += 1
-
-    async def _fail(self, archive: HeldArchive, failure: Problem) -> None:
-        log.warning("archive.failed", run=archive.run, code=failure.code, detail=failure.detail)
-        await self._ctx.write(archive_failed, archive, failure)
 
 
 def _reason(error: Exception) -> WaitReason:
@@ -161,7 +157,6 @@ async def _keep(ctx: Context, archive: HeldArchive, artifact: Artifact, writers:
     with span("publish", calls=True, key=artifact.key):
         async with ctx.store.published(writers, unless=LaneLost):
             await ctx.write(archived, archive, artifact, warnings)
-    log.info("run.archived", run=archive.run, lines=artifact.lines, sha256=artifact.sha256)
 
 
 def _too_often_damaged(ctx: Context, error: Corrupt, times: int) -> Problem | None:

@@ -42,7 +42,7 @@ async def _to_archive(
 ) -> HeldArchive | None:
     """Free the slot first: the next run starts while the file of this one is fetched, by us or by others."""
     export = done.job.export
-    archive = await ctx.write(
+    return await ctx.write(
         free_slot,
         lane,
         run.id,
@@ -51,8 +51,6 @@ async def _to_archive(
         warnings=done.warnings,
         archive_here=here,
     )
-    log.info("run.slot_freed", run=run.id, lane=lane.key)
-    return archive
 
 
 async def _try_again_or_fail(ctx: Context, lane: HeldLane, run: Run, ended: Unsuccessful) -> None:
@@ -63,5 +61,4 @@ async def _try_again_or_fail(ctx: Context, lane: HeldLane, run: Run, ended: Unsu
         )
         await ctx.write(try_again_later, lane, run.id, pause)
     else:
-        log.warning("run.failed", run=run.id, code=ended.problem.code)
         await ctx.write(fail_run, lane, run.id, ended.problem)

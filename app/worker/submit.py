@@ -128,5 +128,4 @@ async def _start(ctx: Context, lane: HeldLane, run: Run) -> tuple[Run, float]:
     answered_at = ctx.clock.monotonic()
     export = job.export.gid if job.export else None
     started = await ctx.write(submitted, lane, run.id, job.gid, export)
-    log.info("run.submitted", run=run.id, lane=lane.key, job=job.gid, attempt=run.attempt)
     return started, answered_at

@@ -260,7 +260,7 @@ async def test_a_deadlock_with_a_worker(service: Service, tool: Tool) -> None:
     service.sandbox.patch(run_seconds=(86_400, 86_400))
     worker = service.worker()
     await tool.ask("1001")
-    await worker.said("run.submitted")
+    await worker.said('"phase": "polling"')
     async with service.sessions.begin() as session:
         await session.execute(text("SET LOCAL deadlock_timeout = '20s'"))
         await session.execute(text("SELECT FROM runs FOR UPDATE"))

@@ -83,10 +83,12 @@ async def test_a_trace_leads_from_the_request_to_the_store(service: Service, col
     (request,) = [step.facts for step in steps(collector) if step.name.startswith("POST /v1")]
     assert request["asana_exports.export"] == done.id
     assert request["url.query"] == "REDACTED"
-    statuses = [line["status"] for line in lines(worker, "run.changed")]
-    assert statuses == ["running", "running", "archiving", "succeeded"]
-    assert {line["lane"] for line in lines(worker, "run.changed")} == {"1001"}
-    assert all(line["worker"] for line in lines(worker, "run.submitted"))
+    changes = lines(worker, "run.changed")
+    assert [line["status"] for line in changes] == ["running", "running", "archiving", "succeeded"]
+    assert {(line["lane"], line["run"], bool(line["worker"])) for line in changes} == {
+        ("1001", done.run, True)
+    }
+    assert [line.get("job") for line in changes] == [None, *[service.sandbox.jobs()[0].gid] * 3]
     assert [line["export"] for line in lines(api, "export.accepted")] == [done.id]
 
 
