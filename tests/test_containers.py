@@ -13,7 +13,8 @@ from dockerfile_parse import DockerfileParser
 from dotenv import dotenv_values
 from typer.testing import CliRunner
 
-from app.cli import DRAIN_SECONDS, cli
+from app.cli import cli
+from app.cli.serving import DRAIN_SECONDS
 from app.settings import ENV_PREFIX, Settings
 
 ROOT = Path(__file__).parents[1]

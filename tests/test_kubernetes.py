@@ -10,7 +10,8 @@ import yaml
 from dotenv import dotenv_values
 from typer.testing import CliRunner
 
-from app.cli import DRAIN_SECONDS, cli
+from app.cli import cli
+from app.cli.serving import DRAIN_SECONDS
 from app.main import create_app
 from app.settings import Settings
 from tests.test_containers import settings_in

@@ -17,7 +17,7 @@ from app.access.clients import ClientSpec, GrantSpec, create_client
 from app.access.models import Priority, Scope
 from app.access.vault import Vault
 from app.api.services import Services, open_services
-from app.cli import ApiServer, listening
+from app.cli.serving import ApiServer, listening
 from app.clock import Clock
 from app.events.log import Cause
 from app.main import create_app

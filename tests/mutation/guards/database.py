@@ -58,13 +58,15 @@ GUARDS = (
         "requests are taken while the proxy does not know yet",
         "calls refused in each deploy",
         "tests/faults/test_deploys.py::test_a_deploy_and_its_way_back_are_noticed_by_nobody",
-        Edit("app/cli.py", "        await services.clock.sleep(services.settings.drain_seconds)\n", ""),
+        Edit(
+            "app/cli/serving.py", "        await services.clock.sleep(services.settings.drain_seconds)\n", ""
+        ),
     ),
     Guard(
         "the schema is looked at before serving",
         "code of one version at work on tables of another",
         "tests/test_cli.py::test_a_database_without_tables_is_told_and_what_to_do",
-        Edit("app/cli.py", "            if await is_behind(session):", "            if False:"),
+        Edit("app/cli/program.py", "            if await is_behind(session):", "            if False:"),
     ),
     Guard(
         "transactions that idle are ended by the server",
