@@ -37,6 +37,7 @@ from app.api.openapi import DESCRIPTION, TAGS, describe
 from app.api.problems import UnexpectedErrorMiddleware, handle_problems
 from app.api.rate_limit import RateLimitMiddleware
 from app.api.request_id import RequestIdMiddleware
+from app.api.request_time import RequestTimeMiddleware
 from app.api.services import Services
 from app.settings import Settings
 from app.single_slashes import SingleSlashes
@@ -90,6 +91,7 @@ def create_app(services: Services | None = None) -> FastAPI:
     app.add_middleware(HeadMiddleware)
     app.add_middleware(BoundedBodyMiddleware, most=MOST_BODY_BYTES, within=settings.body_seconds)
     app.add_middleware(UnexpectedErrorMiddleware)
+    app.add_middleware(RequestTimeMiddleware)
     app.add_middleware(RateLimitMiddleware)
     app.add_middleware(RequestIdMiddleware)
     app.add_middleware(ClosingMiddleware)

@@ -16,7 +16,16 @@ NAMESPACE = "asana_exports"
 LONG = (1, 5, 15, 60, 300, 900, 1800, 3600, 7200, 14_400, 28_800, 86_400)
 # The last ones are the pauses between tries.
 DELIVERY = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 300, 1800, 7200, 86_400)
+# The last ones are those of callers that asked to wait.
+ANSWER = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30)
 
+REQUESTS = Histogram(
+    "request_seconds",
+    "From a request until its answer begins, by route and HTTP status; `none` where no route fits.",
+    ["route", "code"],
+    namespace=NAMESPACE,
+    buckets=ANSWER,
+)
 ACCEPTED = Counter("accepted", "Exports accepted.", ["kind"], namespace=NAMESPACE)
 EXPORTS = Counter("exports", "Exports that have ended, by how.", ["kind", "status"], namespace=NAMESPACE)
 QUEUE_WAIT = Histogram(
@@ -55,7 +64,7 @@ FENCE_REJECTIONS = Counter(
 )
 CRASHES = Counter(
     "crashes",
-    "Faults of our own code that a worker has caught, and tries again.",
+    "Faults of our own code: what a worker does is tried again, a request is answered by 500.",
     ["part"],
     namespace=NAMESPACE,
 )
@@ -73,7 +82,7 @@ REPAIRS = Counter(
 )
 
 # Told as 0 from the beginning: of what is told first as 1 nobody sees that it has risen.
-for part in ("lane", "archive", "chore"):
+for part in ("lane", "archive", "chore", "request"):
     CRASHES.labels(part)
 for what in ("lane", "file", "stray", "webhook"):
     REPAIRS.labels(what)

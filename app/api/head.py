@@ -16,9 +16,12 @@ class HeadMiddleware:
             await self._app(scope, receive, send)
             return
 
+        as_get = {**scope, "method": "GET", IS_HEAD: True}
+
         async def without_content(message: Message) -> None:
+            scope["route"] = as_get.get("route")
             if message["type"] == "http.response.body":
                 message = {**message, "body": b""}
             await send(message)
 
-        await self._app({**scope, "method": "GET", IS_HEAD: True}, receive, without_content)
+        await self._app(as_get, receive, without_content)

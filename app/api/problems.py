@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api.asana_errors import NO_ROUTE, STATUSES_HERE, AsanaAnswer, AsanaErrorsOut, envelope, speaks_asana
 from app.api.request_id import request_id
 from app.exports.templates import TAGS
+from app.metrics import CRASHES
 from app.problems import EXPLANATIONS, Code, Fault, Problem, ProblemError
 
 MEDIA_TYPE = "application/problem+json"
@@ -201,6 +202,7 @@ class UnexpectedErrorMiddleware:
         except Exception:
             if started or scope["type"] != "http":
                 raise
+            CRASHES.labels("request").inc()
             log.exception("request.failed", path=scope["path"])
             problem = Problem(Code.INTERNAL_ERROR, "The service made a mistake; its log has the details.")
             await problem_response(problem, path=scope["path"])(scope, receive, send)

@@ -47,3 +47,32 @@ async def test_openmetrics_is_told_to_who_asks_for_it(api: Api) -> None:
     response = await caller.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
     assert response.headers["Content-Type"].startswith("application/openmetrics-text")
     assert response.text.endswith("# EOF\n")
+
+
+async def test_requests_are_counted_by_route_and_answer(api: Api) -> None:
+    caller = await api.caller(Scope.METRICS_READ, Scope.EXPORTS_READ)
+
+    async def counted() -> dict[tuple[str, str], float]:
+        told = samples(await caller.get("/metrics"))
+        return {key: told.get(key, 0.0) for key in asked}
+
+    asked = {
+        ("request_seconds_count", "404 /v1/exports/{export_id}"): 3,
+        ("request_seconds_count", "404 /api/1.0/jobs/{job_gid}"): 1,
+        ("request_seconds_count", "500 /v1/exports"): 1,
+        ("request_seconds_count", "404 none"): 1,
+        ("crashes_total", "request"): 1,
+    }
+    before = await counted()
+    for number in range(2):
+        await caller.get(f"/v1/exports/exp_{number:032d}")
+    await caller.head(f"/v1/exports/exp_{0:032d}")
+    await caller.get("/api/1.0//jobs/1")
+    await caller.get("/nowhere")
+    async with api.sessions.begin() as session:
+        await session.execute(text("ALTER TABLE exports RENAME labels TO lost"))
+    await caller.get("/v1/exports")
+    async with api.sessions.begin() as session:
+        await session.execute(text("ALTER TABLE exports RENAME lost TO labels"))
+    after = await counted()
+    assert {key: after[key] - before[key] for key in asked} == asked
