@@ -14,11 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.access.vault import Vault, open_vault
 from app.database.embedded import EmbeddedPostgres
-from app.database.session import Database, open_database
+from app.database.session import Database
 from app.sandbox.control import SandboxControl
 from app.settings import Settings
 from tests.leaks import leaks
-from tests.postgres import a_folder, copied_database, migrated_template, trust_the_kernel
+from tests.postgres import a_folder, copied_database, migrated_template, patient_database, trust_the_kernel
 from tests.processes import Process
 from tests.stores import S3, s3_server
 
@@ -101,7 +101,7 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 async def database(settings: Settings) -> AsyncIterator[Database]:
-    async with open_database(settings) as database:
+    async with patient_database(settings) as database:
         yield database
 
 

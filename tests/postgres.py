@@ -21,8 +21,15 @@ from sqlalchemy import make_url
 from app.conninfo import conninfo
 from app.database.embedded import SUPERUSER, EmbeddedPostgres
 from app.database.migrate import migrate
-from app.database.session import open_database
+from app.database.session import Database, open_database
 from app.settings import Settings
+
+
+@asynccontextmanager
+async def patient_database(settings: Settings) -> AsyncIterator[Database]:
+    """Whose transactions may stand still for minutes: a busy machine does that to tests."""
+    async with open_database(settings.model_copy(update={"lease_seconds": 600.0})) as database:
+        yield database
 
 
 async def migrated_template(server_url: str) -> str:
@@ -30,7 +37,7 @@ async def migrated_template(server_url: str) -> str:
     name = f"template_{uuid4().hex}"
     with psycopg.connect(conninfo(server_url), autocommit=True) as admin:
         admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    async with open_database(Settings(database_url=_with_name(server_url, name))) as database:
+    async with patient_database(Settings(database_url=_with_name(server_url, name))) as database:
         await migrate(database.engine)
     return name
 

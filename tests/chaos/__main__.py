@@ -25,7 +25,6 @@ from sqlalchemy import func, select, text
 
 from app.access.vault import open_vault
 from app.artifacts.store import open_store
-from app.database.session import open_database
 from app.exports.history import violations
 from app.exports.models import Export, Run, Status
 from app.exports.states import FINAL
@@ -37,7 +36,7 @@ from tests.builders import Tenant, a_tenant, another_workspace, unlike_others
 from tests.chaos.schedule import schedule
 from tests.chaos.storm import HELD, Storm
 from tests.conftest import SANDBOX_SCALE, a_secret_key
-from tests.postgres import copied_database, migrated_template, own_server
+from tests.postgres import copied_database, migrated_template, own_server, patient_database
 from tests.processes import Process
 from tests.system.conftest import Service
 
@@ -138,7 +137,7 @@ async def chaos(arguments: argparse.Namespace, folder: Path) -> list[str]:
                 secret_keys=(a_secret_key(),),
                 asana_url=sandbox.api_url,
             )
-            async with open_database(settings) as database:
+            async with patient_database(settings) as database:
                 service = Service(settings, database.sessions, sandbox, {}, folder, stack)
                 service.variables |= HASTE
                 tenant = await prepare(service)

@@ -13,12 +13,13 @@ from app.api.changes import Changes
 from app.api.feed import Feed
 from app.clock import SystemClock
 from app.conninfo import conninfo
-from app.database.session import Database, open_database
+from app.database.session import Database
 from app.events.log import Event, EventType, record
 from app.events.placing import place_events
 from app.exports.feed import Edge, EventFilter, feed_page
 from app.settings import Settings
 from tests.locks import until_somebody_waits
+from tests.postgres import patient_database
 
 Sessions = async_sessionmaker[AsyncSession]
 
@@ -36,11 +37,9 @@ WRITE = text("""
 
 @pytest.fixture
 async def roomy(settings: Settings) -> AsyncIterator[Database]:
-    """With a connection for everybody, and as much time as the machine takes: some transactions wait."""
-    more = settings.model_copy(
-        update={"database_pool_size": WRITERS + READERS + 4, "lease_seconds": 600, "beat_seconds": 5}
-    )
-    async with open_database(more) as database:
+    """With a connection for everybody."""
+    more = settings.model_copy(update={"database_pool_size": WRITERS + READERS + 4})
+    async with patient_database(more) as database:
         yield database
 
 

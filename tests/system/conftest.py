@@ -11,7 +11,6 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.access.vault import open_vault
 from app.artifacts.store import open_store
-from app.database.session import open_database
 from app.events.log import Event
 from app.exports.accept import Rules, Submission, accept
 from app.exports.models import Export, Run
@@ -22,6 +21,7 @@ from app.settings import Settings
 from tests.builders import Tenant, a_tenant, another_workspace
 from tests.conftest import a_secret_key
 from tests.history import check_history
+from tests.postgres import patient_database
 from tests.processes import Process, until, variables_of
 
 # For a worker that will be killed, or stopped: others have to wait until its lease is over. Any other keeps
@@ -125,7 +125,7 @@ async def service(
         asana_url=sandbox.api_url,
         store_url=store_url,
     )
-    async with open_database(settings) as database:
+    async with patient_database(settings) as database:
         with ExitStack() as stack:
             async with database.sessions.begin() as session:
                 first = await a_tenant(session, open_vault(settings), WORKSPACES[0])
