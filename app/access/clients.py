@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import joinedload
 
 from app.access.models import ALL_WORKSPACES, Client, Grant, Kind, Priority, Scope
 from app.database.base import NO_KEY_UPDATE, Json
@@ -226,7 +227,7 @@ async def client_by_key(session: AsyncSession, key: str) -> Client | None:
     """The client whose key this is, unless it has been revoked."""
     prefix, _, rest = key.partition("_")
     client_id, _, secret = rest.partition("_")
-    client = await session.get(Client, ClientId(f"cli_{client_id}"))
+    client = await session.get(Client, ClientId(f"cli_{client_id}"), options=[joinedload(Client.grants)])
     # The comparison takes the same time whether the client exists or not, and wherever the hashes differ.
     fits = hmac.compare_digest(client.key_hash if client else bytes(32), _hash(secret))
     return client if client and fits and prefix == PREFIX and client.revoked_at is None else None

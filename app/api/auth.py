@@ -27,7 +27,7 @@ async def authenticated(
     """The client whose key came with the request, which counts against its rate."""
     if given is None:
         raise ProblemError(Code.UNAUTHENTICATED, "The request has no API key.")
-    async with services.sessions.begin() as session:
+    async with services.reads() as session:
         client = await client_by_key(session, given.credentials)
         if client is None:
             raise ProblemError(Code.UNAUTHENTICATED, "The API key is unknown or has been revoked.")

@@ -117,7 +117,7 @@ async def plan_export(body: AnyExportCreate, client: ExportsReader, services: Se
 
     The body is that of a resource or of a graph export, and is refused for the same faults.
     """
-    async with services.sessions() as session:
+    async with services.reads() as session:
         return PlanOut.of(await plan(session, client, body.submission(body, request_id()), services.rules))
 
 
@@ -131,7 +131,7 @@ async def list_exports(
 ) -> ExportPage:
     """Your exports, the newest first; an administrator sees everybody's."""
     before = last_seen(query.page_token)
-    async with services.sessions() as session:
+    async with services.reads() as session:
         views = await export_views(session, client, query.wanted(), before=before, most=query.page_size + 1)
     shown = views[: query.page_size]
     following = page_token(shown[-1].export.id) if len(views) > query.page_size else None
@@ -198,7 +198,7 @@ async def retry_export(
 
     The ended one never changes again. Priority and labels are taken over; deadlines are not.
     """
-    async with services.sessions() as session:
+    async with services.reads() as session:
         ended = await visible_export(session, client, export_id)
     if ended.status not in FINAL:
         raise ProblemError(Code.NOT_RETRYABLE, f"The export is still {ended.status}.")
@@ -216,7 +216,7 @@ async def retry_export(
 @router.get("/{export_id}/events", responses=problems(*ON_CALL))
 async def get_export_events(client: ExportsReader, export_id: ExportIdPath, services: ServicesOf) -> Timeline:
     """What happened to an export, in order."""
-    async with services.sessions() as session:
+    async with services.reads() as session:
         return Timeline.of(await timeline(session, client, export_id))
 
 
@@ -252,7 +252,7 @@ async def _accept(
 
 async def tell_quotas(services: Services, client: Client, workspace: str, kind: Kind) -> None:
     """Let the answer speak of what is left of the quotas that an export counted against."""
-    async with services.sessions() as session:
+    async with services.reads() as session:
         quotas = await quotas_for(session, client, workspace, kind)
     tell(Allowance(quota.name, quota.limit, quota.left) for quota in quotas)
 
@@ -264,7 +264,7 @@ async def _awaited(
     clock = services.clock
     until = clock.monotonic() + wait
     response.headers["Preference-Applied"] = f"wait={wait}"
-    async with services.sessions() as session:
+    async with services.reads() as session:
         export = await visible_export(session, client, export_id)
     # Subscribed before the state is read: what changes in between wakes us.
     with services.changes.subscribe(export.run, export.lane if seen else None) as changed:
@@ -283,7 +283,7 @@ async def _shown(services: Services, client: Client, export: ExportId, response:
 
 
 async def _view(services: Services, client: Client, export: ExportId) -> tuple[ExportView, Estimate | None]:
-    async with services.sessions() as session:
+    async with services.reads() as session:
         view = await export_view(session, client, export)
         return view, await estimate_of(session, view)
 

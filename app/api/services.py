@@ -36,6 +36,7 @@ class Services:
     settings: Settings
     clock: Clock
     sessions: async_sessionmaker[AsyncSession]
+    reads: async_sessionmaker[AsyncSession]
     asana: AsanaClient
     vault: Vault
     store: Store
@@ -96,7 +97,18 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
         ]
         try:
             yield Services(
-                settings, clock, database.sessions, asana, vault, store, changes, looks, rate, feed, parents
+                settings,
+                clock,
+                database.sessions,
+                database.reads,
+                asana,
+                vault,
+                store,
+                changes,
+                looks,
+                rate,
+                feed,
+                parents,
             )
         finally:
             for task in running:

@@ -36,11 +36,14 @@ class UnsupportedServer(Exception):
 class Database:
     """The engine with its pool, sessions on it, and what a connection for LISTEN of one's own needs.
 
-    `heartbeat` has a connection to itself: a lease must not run out because the pool is busy.
+    `reads` are sessions of the same pool without a transaction, for what is asked at every request: each
+    statement for itself, without the round trips of BEGIN and COMMIT. `heartbeat` has a connection to itself:
+    a lease must not run out because the pool is busy.
     """
 
     engine: AsyncEngine
     sessions: async_sessionmaker[AsyncSession]
+    reads: async_sessionmaker[AsyncSession]
     heartbeat: async_sessionmaker[AsyncSession]
     listen_conninfo: str
     _single: AsyncEngine
@@ -83,6 +86,7 @@ async def _connected(settings: Settings, url: str, patience: float | None) -> As
         yield Database(
             engine,
             async_sessionmaker(engine, expire_on_commit=False),
+            async_sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT")),
             async_sessionmaker(single),
             make_conninfo(conninfo(settings.listen_database_url or url), **LIFE_SIGNS),
             single,
