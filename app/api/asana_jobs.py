@@ -201,7 +201,7 @@ class Look:
         return {"data": pick(whole, parse(self.paths)) if self.paths else whole}
 
 
-def look(
+async def look(
     opt_fields: Annotated[
         str,
         Query(

@@ -16,7 +16,7 @@ LONGEST = 255
 PRINTABLE = r"^[!-~]([ -~]*[!-~])?$"
 
 
-def idempotency_key(
+async def idempotency_key(
     key: Annotated[
         str | None,
         Header(

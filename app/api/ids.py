@@ -15,7 +15,7 @@ def _named(parameter: str, prefix: str) -> object:
     """A dependency that reads an id of the prefix from the path."""
     form = re.compile(rf"{prefix}_[0-9a-f]{{32}}")
 
-    def read(value: Annotated[str, Path(alias=parameter, examples=[f"{prefix}_{UUID}"])]) -> str:
+    async def read(value: Annotated[str, Path(alias=parameter, examples=[f"{prefix}_{UUID}"])]) -> str:
         if not form.fullmatch(value):
             raise ProblemError(Code.NOT_FOUND, f"No {parameter.removesuffix('_id')} has such an id.")
         return value

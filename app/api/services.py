@@ -115,7 +115,8 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
                 task.cancel()
 
 
-def services_of(request: Request) -> Services:
+# As all dependencies async though it waits for nothing: FastAPI runs others in a pool of threads.
+async def services_of(request: Request) -> Services:
     services: Services = request.app.state.services
     return services
 

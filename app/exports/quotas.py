@@ -1,9 +1,8 @@
 """Limits that are checked before accepting; what is accepted is never dropped for them."""
 
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Select, func, select, text
+from sqlalchemy import bindparam, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.access.models import Client, Grant, Kind
@@ -13,6 +12,28 @@ from app.ids import LaneKey
 from app.problems import Code, ProblemError
 
 RETRY_AFTER = 60
+QUEUED_OF_CLIENT = select(func.count()).where(
+    Export.client == bindparam("client"), Export.status == Status.QUEUED
+)
+QUEUED_OF_CLIENT_HERE = QUEUED_OF_CLIENT.where(Export.workspace == bindparam("workspace"))
+QUEUED_IN_LANE = (
+    select(func.count()).select_from(Run).where(Run.lane == bindparam("lane"), Run.status == Status.QUEUED)
+)
+# Of files that are kept, with what was made of them. Those that have ended count no more, though their bytes
+# go later: their clients can do nothing about that.
+STORED_BYTES = select(
+    func.sum(
+        Artifact.bytes
+        + select(func.coalesce(func.sum(OutputFile.bytes), 0))
+        .where(OutputFile.artifact == Artifact.id)
+        .scalar_subquery()
+    )
+).where(
+    Artifact.run.in_(
+        select(Export.run).where(Export.client == bindparam("client"), Export.status == Status.SUCCEEDED)
+    ),
+    IS_KEPT,
+)
 ALONE = text("SELECT pg_advisory_xact_lock(hashtextextended(:client, 0))")
 
 
@@ -50,8 +71,7 @@ async def check_quotas(
             )
     if limits.queued_per_lane is None:
         return
-    queued = select(func.count()).select_from(Run).where(Run.lane == lane, Run.status == Status.QUEUED)
-    if (await session.scalar(queued) or 0) >= limits.queued_per_lane:
+    if (await session.scalar(QUEUED_IN_LANE, {"lane": lane}) or 0) >= limits.queued_per_lane:
         detail = f"{limits.queued_per_lane} exports wait in the lane of the workspace already."
         raise ProblemError(Code.QUEUE_FULL, detail, retry_after=RETRY_AFTER)
 
@@ -64,28 +84,15 @@ async def quotas_for(session: AsyncSession, client: Client, workspace: str, kind
 
 async def quotas_of(session: AsyncSession, client: Client, grant: Grant) -> list[Quota]:
     """The quotas that an export under the grant counts against."""
-    quotas = []
-    queued = select(func.count()).where(Export.client == client.id, Export.status == Status.QUEUED)
+    quotas, mine = [], {"client": client.id}
     if client.max_queued is not None:
-        used = await session.scalar(queued) or 0
+        used = await session.scalar(QUEUED_OF_CLIENT, mine) or 0
         quotas.append(Quota("queued", client.max_queued, client.max_queued - used))
     if grant.max_queued is not None:
-        here = queued if grant.covers_all else queued.where(Export.workspace == grant.workspace)
-        used = await session.scalar(here) or 0
+        here = QUEUED_OF_CLIENT if grant.covers_all else QUEUED_OF_CLIENT_HERE
+        used = await session.scalar(here, mine | {"workspace": grant.workspace}) or 0
         quotas.append(Quota("queued-in-workspace", grant.max_queued, grant.max_queued - used))
     if client.max_stored_bytes is not None:
-        used = int(await session.scalar(_stored_bytes(client)) or 0)
+        used = int(await session.scalar(STORED_BYTES, mine) or 0)
         quotas.append(Quota("stored-bytes", client.max_stored_bytes, client.max_stored_bytes - used))
     return quotas
-
-
-def _stored_bytes(client: Client) -> Select[Any]:
-    """Of files that are kept, with what was made of them. Those that have ended count no more, though their
-    bytes go later: their clients can do nothing about that."""
-    mine = select(Export.run).where(Export.client == client.id, Export.status == Status.SUCCEEDED)
-    made = (
-        select(func.coalesce(func.sum(OutputFile.bytes), 0))
-        .where(OutputFile.artifact == Artifact.id)
-        .scalar_subquery()
-    )
-    return select(func.sum(Artifact.bytes + made)).where(Artifact.run.in_(mine), IS_KEPT)
