@@ -33,6 +33,9 @@ JOB_FIELDS = ",".join(
     ["status"]
     + [f"{export}.{name}" for export in EXPORTS for name in ("created_at", "completed_at", "download_url")]
 )
+# As many as Asana lets one token have in progress (its documentation, "Concurrent request limits"). Those
+# beyond them wait here: httpx's pool gives up on who waits, and looks at all of them again at each answer.
+MOST_AT_ONCE = 50
 # Its answers are some hundred bytes; what is longer is none of them.
 MOST_ANSWER_BYTES = 1 << 20
 MOST_SAID = 500
@@ -55,6 +58,7 @@ class AsanaClient:
         self._http = http
         self._longest = longest
         self._base_url = base_url.rstrip("/")
+        self._places = asyncio.Semaphore(MOST_AT_ONCE)
 
     async def create_resource_export(
         self, token: SecretStr, workspace: str, export_request_parameters: list[dict[str, Any]]
@@ -105,41 +109,29 @@ class AsanaClient:
         body: dict[str, Any] | None = None,
         fields: str | None = None,
     ) -> T:
-        with span(f"{method} /{path.split('/')[1]}", calls=True, path=path):
-            return await self._answered(answer, token, method, path, body=body, fields=fields)
-
-    async def _answered(
-        self,
-        answer: type[T],
-        token: SecretStr,
-        method: str,
-        path: str,
-        *,
-        body: dict[str, Any] | None,
-        fields: str | None,
-    ) -> T:
         lost = OutcomeUnknown if method == "POST" else Unavailable
-        try:
-            response = await self._send(
-                method,
-                self._base_url + path,
-                json={"data": body} if body else None,
-                params={"opt_fields": fields} if fields else None,
-                headers={"Authorization": f"Bearer {token.get_secret_value()}", "User-Agent": USER_AGENT},
-                follow_redirects=False,
-            )
-        except NOT_SENT as error:
-            raise Unavailable(f"{method} {path} did not reach Asana: {_described(error)}") from None
-        except httpx.HTTPError as error:
-            raise lost(f"{method} {path} got no answer: {_described(error)}") from None
-        if not response.is_success:
-            raise _error(response, lost)
-        try:
-            return answer.model_validate(response.json()["data"])
-        except (ValueError, KeyError, TypeError, RecursionError):
-            raise lost(
-                f"{method} {path} got an answer that cannot be read", status=response.status_code
-            ) from None
+        with span(f"{method} /{path.split('/')[1]}", calls=True, path=path):
+            try:
+                response = await self._send(
+                    method,
+                    self._base_url + path,
+                    json={"data": body} if body else None,
+                    params={"opt_fields": fields} if fields else None,
+                    headers={"Authorization": f"Bearer {token.get_secret_value()}", "User-Agent": USER_AGENT},
+                    follow_redirects=False,
+                )
+            except NOT_SENT as error:
+                raise Unavailable(f"{method} {path} did not reach Asana: {_described(error)}") from None
+            except httpx.HTTPError as error:
+                raise lost(f"{method} {path} got no answer: {_described(error)}") from None
+            if not response.is_success:
+                raise _error(response, lost)
+            try:
+                return answer.model_validate(response.json()["data"])
+            except (ValueError, KeyError, TypeError, RecursionError):
+                raise lost(
+                    f"{method} {path} got an answer that cannot be read", status=response.status_code
+                ) from None
 
     async def _send(self, method: str, url: str, **what: Any) -> httpx.Response:
         try:
@@ -155,7 +147,11 @@ class AsanaClient:
         """The whole answer, unpacked, as far as it may be one of Asana's."""
         body, code = b"", "none"
         try:
-            async with asyncio.timeout(self._longest), self._http.stream(method, url, **what) as response:
+            async with (
+                self._places,
+                asyncio.timeout(self._longest),
+                self._http.stream(method, url, **what) as response,
+            ):
                 async for piece in response.aiter_bytes():
                     body += piece
                     if len(body) > MOST_ANSWER_BYTES:

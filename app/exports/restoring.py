@@ -45,7 +45,7 @@ class StillServed(Exception):
 
     def __init__(self, workers: int) -> None:
         super().__init__(
-            f"{workers} workers live. Stop them all, and the API; one that was killed is over with its lease."
+            f"Workers that live: {workers}. Stop them, and the API; a killed one is over with its lease."
         )
 
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from app.asana.client import AsanaClient
+from app.asana.client import MOST_AT_ONCE, AsanaClient
 from app.asana.errors import (
     AsanaError,
     Forbidden,
@@ -86,6 +86,30 @@ async def test_retry_after_is_told(http: httpx.AsyncClient, header: str, seconds
     with pytest.raises(RateLimited) as limited:
         await look(http, always(answer(429, envelope("slow down"), Retry_After=header)))
     assert limited.value.retry_after == seconds
+
+
+async def test_a_crowd_is_served_in_turn() -> None:
+    at_once = most = 0
+    full = asyncio.Event()
+
+    async def slowly(_: Request, writer: asyncio.StreamWriter) -> None:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        if at_once == MOST_AT_ONCE:
+            full.set()
+        await full.wait()
+        # Others have the time to come.
+        for _turn in range(100):
+            await asyncio.sleep(0)
+        at_once -= 1
+        writer.write(answer(200, data(JOB)))
+
+    unlimited = httpx.Limits(max_connections=None)
+    async with serving(slowly) as server, httpx.AsyncClient(timeout=30, limits=unlimited) as http:
+        client = AsanaClient(http, server.url)
+        jobs = await asyncio.gather(*(client.get_job(TOKEN, "12") for _ in range(3 * MOST_AT_ONCE)))
+    assert len(jobs) == 3 * most == 3 * MOST_AT_ONCE
 
 
 async def never(_: Request, __: asyncio.StreamWriter) -> None:

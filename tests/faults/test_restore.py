@@ -91,7 +91,7 @@ async def test_nothing_is_lost_or_mistaken(service: Service, own_postgres: OwnPo
 
         code, said = await command(service, "restored")
         assert code == 1
-        assert "1 workers live" in said
+        assert "Workers that live: 1." in said
         worker.kill()
         own_postgres.restore(name, folder / "backup")
 

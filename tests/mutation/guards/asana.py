@@ -24,6 +24,12 @@ GUARDS = (
         Edit(CLIENT, '            if method != "GET":\n                raise\n', ""),
     ),
     Guard(
+        "calls beyond those at once wait for their place",
+        "looks at jobs that fail for being many",
+        f"{TESTS}::test_a_crowd_is_served_in_turn",
+        Edit(CLIENT, "                self._places,\n", ""),
+    ),
+    Guard(
         "errors come without their request",
         "a token in a log, in the traceback of a failed call",
         f"{TESTS}::test_the_token_is_in_no_error",
