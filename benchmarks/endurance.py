@@ -23,19 +23,20 @@ POLLING = text("SELECT NULLIF(count(*) >= :lanes, false) FROM runs WHERE phase =
 
 
 async def polling() -> list[Result]:
-    """A worker with ten thousand lanes, each with a job at Asana that goes on for ever."""
+    """A worker with ten thousand lanes, each with a job at Asana that goes on for ever, looked at each minute
+    as those are that have taken twenty."""
     async with a_stand("--time-scale", "1", *FOR_EVER) as stand:
         await fill(stand, LANES, LANES, "polled")
         for number in range(1, LANES + 1):
             stand.sandbox.put_workspace(str(100_000 + number), tasks=1)
-        worker = stand.start("worker", MAX_LANES=str(2 * LANES))
+        worker = stand.start("worker", MAX_LANES=str(2 * LANES), POLL_MIN_SECONDS="60")
 
         async def all_polling() -> bool | None:
             async with stand.database.sessions() as session:
                 return await session.scalar(POLLING, {"lanes": LANES})
 
         await until(all_polling, 300, lambda: f"{LANES} jobs in progress")
-        # The pauses between two looks grow with the time that a job has taken.
+        # The pauses of all of them have begun.
         await asyncio.sleep(60)
         process = psutil.Process(worker.pid)
         before, looked = process.cpu_times(), stand.sandbox.stats().calls["job"]
