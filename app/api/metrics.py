@@ -58,7 +58,7 @@ class Background(Collector):
         )
         oldest = _by(
             "jobs_oldest_seconds",
-            "Since when the oldest of them is due.",
+            "For how many seconds the oldest of them has been due.",
             "task",
             {waiting.task: waiting.oldest_seconds for waiting in self.waiting},
         )

@@ -33,9 +33,10 @@ JOB_FIELDS = ",".join(
     ["status"]
     + [f"{export}.{name}" for export in EXPORTS for name in ("created_at", "completed_at", "download_url")]
 )
-# As many as Asana lets one token have in progress (its documentation, "Concurrent request limits"). Those
-# beyond them wait here: httpx's pool gives up on who waits, and looks at all of them again at each answer.
-MOST_AT_ONCE = 50
+# As many as Asana lets one token have in progress (its documentation, "Concurrent request limits"), so that
+# starts do not wait for looks. Those beyond them wait here: httpx's pool gives up on who waits, and looks at
+# all of them again at each answer.
+READS_AT_ONCE, STARTS_AT_ONCE = 50, 15
 # Its answers are some hundred bytes; what is longer is none of them.
 MOST_ANSWER_BYTES = 1 << 20
 MOST_SAID = 500
@@ -58,7 +59,8 @@ class AsanaClient:
         self._http = http
         self._longest = longest
         self._base_url = base_url.rstrip("/")
-        self._places = asyncio.Semaphore(MOST_AT_ONCE)
+        self._reads = asyncio.Semaphore(READS_AT_ONCE)
+        self._starts = asyncio.Semaphore(STARTS_AT_ONCE)
 
     async def create_resource_export(
         self, token: SecretStr, workspace: str, export_request_parameters: list[dict[str, Any]]
@@ -148,7 +150,7 @@ class AsanaClient:
         body, code = b"", "none"
         try:
             async with (
-                self._places,
+                self._reads if method == "GET" else self._starts,
                 asyncio.timeout(self._longest),
                 self._http.stream(method, url, **what) as response,
             ):

@@ -10,6 +10,7 @@ from rich.console import Console
 from sqlalchemy.exc import OperationalError
 
 from app.access.vault import VaultError
+from app.artifacts.store import StoreFailed
 from app.database.embedded import EmbeddedPostgresError
 from app.database.migrate import is_behind
 from app.database.session import Database, UnsupportedServer, open_database
@@ -38,6 +39,7 @@ EXPECTED = (
     EmbeddedPostgresError,
     UnsupportedServer,
     VaultError,
+    StoreFailed,
     ProblemError,
 )
 T = TypeVar("T")

@@ -14,6 +14,7 @@ from app.exports.latency import database_now
 from app.exports.models import Run
 from app.exports.refetches import ask_for_refetch
 from app.ids import ArtifactId
+from app.metrics import REPAIRS, once_committed
 from app.problems import Code
 
 AT_ONCE = 200
@@ -112,6 +113,7 @@ async def note_missing(
         artifact.missing_since = await database_now(session)
         kind = EventType.ARTIFACT_MISSING
         await change_artifact(session, artifact, artifact.state, kind, cause, missing=[*missing])
+        once_committed(session, lambda: REPAIRS.labels("file").inc(len(missing)))
     if key not in missing:
         await _make_outputs_again(session, artifact, missing, cause)
     elif await _may_be_had_again(session, artifact):

@@ -102,7 +102,6 @@ async def _is_there(store: Store, key: str, size: int | None) -> bool:
 async def _mend(ctx: Context, kept: Kept, missing: list[str]) -> None:
     artifact, worker = kept.artifact, ctx.lease.worker
     log.error("garbage.files_missing", artifact=artifact.id, files=missing)
-    REPAIRS.labels("file").inc(len(missing))
     if not await ctx.write(note_missing, artifact.id, artifact.key, missing, worker):
         return
     if artifact.key not in missing and artifact.duplicates_key in missing:

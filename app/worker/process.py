@@ -16,7 +16,7 @@ from structlog.contextvars import bound_contextvars
 from app.access.credentials import check_keys
 from app.access.vault import open_vault
 from app.artifacts.store import StoreFailed, open_store
-from app.asana.client import MOST_AT_ONCE, AsanaClient
+from app.asana.client import READS_AT_ONCE, STARTS_AT_ONCE, AsanaClient
 from app.clock import Clock, SystemClock, woken_within
 from app.database.session import Database
 from app.exports.runs import HeldArchive, claim_archives, disown_archives, survived
@@ -54,7 +54,8 @@ log = structlog.get_logger()
 @asynccontextmanager
 async def worker_context(settings: Settings, database: Database, clock: Clock) -> AsyncIterator[Context]:
     """The tools of a worker with a new name, closed at the end."""
-    limits = httpx.Limits(max_connections=MOST_AT_ONCE, max_keepalive_connections=MOST_AT_ONCE)
+    most = READS_AT_ONCE + STARTS_AT_ONCE
+    limits = httpx.Limits(max_connections=most, max_keepalive_connections=most)
     random = Random()  # noqa: S311 - jitter, nothing secret
     write = Transactions(database.sessions, clock, Backoff(0.1, 2.0, random), settings.lease_seconds)
     async with (

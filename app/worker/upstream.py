@@ -139,7 +139,8 @@ class Upstream:
             await self._write(note_limit, credential, limited.retry_after)
             raise
         except NotAuthorized:
-            self.forget(credential)
+            # Nobody is woken: those who wait for another token would be refused, and wake us in turn.
+            self._known.pop(credential, None)
             if await self._write(note_refusal, credential, known.updated_at):
                 log.warning("credential.invalid", credential=credential)
             raise

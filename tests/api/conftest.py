@@ -73,7 +73,7 @@ class Api:
             base_url=self.url,
             headers=headers,
             trust_env=False,
-            timeout=30,
+            timeout=120,
             event_hooks={"response": [_tells_no_secret]},
         )
         return await self.stack.enter_async_context(client)

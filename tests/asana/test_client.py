@@ -10,7 +10,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from app.asana.client import MOST_AT_ONCE, AsanaClient
+from app.asana.client import READS_AT_ONCE, AsanaClient
 from app.asana.errors import (
     AsanaError,
     Forbidden,
@@ -96,7 +96,7 @@ async def test_a_crowd_is_served_in_turn() -> None:
         nonlocal at_once, most
         at_once += 1
         most = max(most, at_once)
-        if at_once == MOST_AT_ONCE:
+        if at_once == READS_AT_ONCE:
             full.set()
         await full.wait()
         # Others have the time to come.
@@ -108,8 +108,8 @@ async def test_a_crowd_is_served_in_turn() -> None:
     unlimited = httpx.Limits(max_connections=None)
     async with serving(slowly) as server, httpx.AsyncClient(timeout=30, limits=unlimited) as http:
         client = AsanaClient(http, server.url)
-        jobs = await asyncio.gather(*(client.get_job(TOKEN, "12") for _ in range(3 * MOST_AT_ONCE)))
-    assert len(jobs) == 3 * most == 3 * MOST_AT_ONCE
+        jobs = await asyncio.gather(*(client.get_job(TOKEN, "12") for _ in range(3 * READS_AT_ONCE)))
+    assert len(jobs) == 3 * most == 3 * READS_AT_ONCE
 
 
 async def never(_: Request, __: asyncio.StreamWriter) -> None:

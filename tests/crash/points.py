@@ -15,7 +15,7 @@ from app.worker.transactions import Transactions
 
 ROOT = Path(app.__file__).parent
 # Commands of people, and the stand-in for Asana.
-NO_PART_OF_THE_SERVICE = ("cli.py", "demo.py", "database/migrate.py", "sandbox/")
+NO_PART_OF_THE_SERVICE = ("cli/", "demo.py", "database/migrate.py", "sandbox/")
 OF_COMMANDS = {"app.access.credentials.rotate_keys"}
 RUNS_STEPS = Transactions.__call__.__code__
 

@@ -1,5 +1,7 @@
 """What Asana says of a token, and of which one it says it."""
 
+import asyncio
+
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import func
@@ -46,6 +48,23 @@ async def test_a_limit_that_one_worker_meets_holds_for_all(
         # As a notification makes it do.
         other.upstream.forget(credential)
         assert await other.upstream.held_for(credential) > 0
+
+
+async def test_a_refused_token_wakes_none_of_those_who_wait_for_another(
+    ctx: Context, sessions: Sessions, tenant: Tenant, sandbox: SandboxControl
+) -> None:
+    """Each would be refused, and wake the others in its turn."""
+    async with sessions.begin() as session:
+        await an_export(session, tenant)
+    _, run = await begun(ctx)
+    waiting = asyncio.create_task(ctx.upstream.until_changed(run.credential, 600))
+    sandbox.revoke_token("service")
+    with pytest.raises(NotAuthorized):
+        await ctx.upstream.start(run, at_once)
+    assert not waiting.done()
+    # As a notification makes it do.
+    ctx.upstream.forget(run.credential)
+    await asyncio.wait_for(waiting, 60)
 
 
 async def test_a_late_refusal_of_the_token_before_changes_nothing(

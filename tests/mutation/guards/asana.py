@@ -27,7 +27,7 @@ GUARDS = (
         "calls beyond those at once wait for their place",
         "looks at jobs that fail for being many",
         f"{TESTS}::test_a_crowd_is_served_in_turn",
-        Edit(CLIENT, "                self._places,\n", ""),
+        Edit(CLIENT, '                self._reads if method == "GET" else self._starts,\n', ""),
     ),
     Guard(
         "errors come without their request",
