@@ -86,8 +86,9 @@ async def test_no_one_waits_for_ever(caller: httpx.AsyncClient, api: Api) -> Non
     assert ended.headers["Preference-Applied"] == "wait=50"
 
 
-async def test_a_thousand_wait_at_the_cost_of_one_connection(api: Api, caller: httpx.AsyncClient) -> None:
-    """And all of them hear of the change."""
+async def test_hundreds_wait_at_the_cost_of_one_connection(api: Api, caller: httpx.AsyncClient) -> None:
+    """And all of them hear of the change. More would not come within the time that one may wait, on a machine
+    that is busy."""
     exports = [await submitted(caller) for _ in range(20)]
     async with AsyncExitStack() as stack:
         # The pool of one httpx client gets slow where hundreds of its calls wait.
@@ -100,7 +101,7 @@ async def test_a_thousand_wait_at_the_cost_of_one_connection(api: Api, caller: h
         waiting = list[asyncio.Task[httpx.Response]]()
         for one, export in zip(crowd, exports, strict=True):
             look = partial(waited, one, export.headers["Location"], 50)
-            waiting += [asyncio.create_task(look()) for _ in range(50)]
+            waiting += [asyncio.create_task(look()) for _ in range(20)]
             await until_asleep(api, len(waiting))
         async with api.sessions() as session:
             mine = await session.scalar(
