@@ -19,6 +19,7 @@ class HeadMiddleware:
         as_get = {**scope, "method": "GET", IS_HEAD: True}
 
         async def without_content(message: Message) -> None:
+            # For those outside, who know the request by its own scope.
             scope["route"] = as_get.get("route")
             if message["type"] == "http.response.body":
                 message = {**message, "body": b""}

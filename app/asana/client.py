@@ -33,9 +33,9 @@ JOB_FIELDS = ",".join(
     ["status"]
     + [f"{export}.{name}" for export in EXPORTS for name in ("created_at", "completed_at", "download_url")]
 )
-# As many as Asana lets one token have in progress (its documentation, "Concurrent request limits"), so that
-# starts do not wait for looks. Those beyond them wait here: httpx's pool gives up on who waits, and looks at
-# all of them again at each answer.
+# As many as Asana lets one token have in progress (its documentation, "Concurrent request limits"): reads
+# apart from starts, which so wait for no look. Those beyond them wait here: httpx's pool gives up on who
+# waits, and looks at all of them again at each answer.
 READS_AT_ONCE, STARTS_AT_ONCE = 50, 15
 # Its answers are some hundred bytes; what is longer is none of them.
 MOST_ANSWER_BYTES = 1 << 20

@@ -18,7 +18,7 @@ from app.access.models import Priority, Scope
 from app.access.vault import Vault
 from app.api.services import Services, open_services
 from app.cli.serving import ApiServer, listening
-from app.clock import Clock
+from app.clock import Clock, SystemClock
 from app.events.log import Cause
 from app.main import create_app
 from app.sandbox.control import SandboxControl
@@ -131,8 +131,18 @@ def one_minute(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def clock() -> Clock:
+    """By which the API under test measures for how long its callers wait."""
+    return SystemClock()
+
+
+@pytest.fixture
 async def api(
-    settings: Settings, sessions: async_sessionmaker[AsyncSession], vault: Vault, sandbox: SandboxControl
+    settings: Settings,
+    sessions: async_sessionmaker[AsyncSession],
+    vault: Vault,
+    sandbox: SandboxControl,
+    clock: Clock,
 ) -> AsyncIterator[Api]:
     """The workspace 1001 is registered; `tenant` is a client with every right."""
     async with sessions.begin() as session:
@@ -145,7 +155,7 @@ async def api(
             "lease_seconds": 120.0,
         }
     )
-    async with served(told) as (url, services), AsyncExitStack() as stack:
+    async with served(told, clock) as (url, services), AsyncExitStack() as stack:
         yield Api(url, told, sessions, stack, tenant, services)
     await check_history(sessions)
 
