@@ -66,6 +66,18 @@ def _with_name(url: str, name: str) -> str:
     return make_url(url).set(database=name).render_as_string(hide_password=False)
 
 
+@contextmanager
+def cut_off(settings: Settings, postgres_url: str) -> Iterator[None]:
+    """The database ends all its connections and takes no new ones, as when PostgreSQL is stopped."""
+    name = make_url(settings.database_url or "").database or ""
+    allow = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
+    with psycopg.connect(conninfo(postgres_url), autocommit=True) as admin:
+        admin.execute(allow.format(sql.Identifier(name), sql.SQL("false")))
+        admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+        yield
+        admin.execute(allow.format(sql.Identifier(name), sql.SQL("true")))
+
+
 class OwnPostgres(EmbeddedPostgres):
     """A server of real processes, with what may befall it. What it holds outlives all of that."""
 

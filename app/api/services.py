@@ -37,14 +37,18 @@ class Services:
     clock: Clock
     sessions: async_sessionmaker[AsyncSession]
     reads: async_sessionmaker[AsyncSession]
+    vitals: async_sessionmaker[AsyncSession]
     asana: AsanaClient
     vault: Vault
     store: Store
     changes: Changes
     looks: Looks[ExportId, tuple[ExportView, Estimate | None]]
+    health_looks: Looks[None, int | None]
     rate: RequestRate
     feed: Feed
     parents: ParentSearch
+    # Set once the schema was seen to have what this version needs.
+    migrated: asyncio.Event = field(default_factory=asyncio.Event)
     # Set when the process is told to stop.
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -101,11 +105,13 @@ async def open_services(settings: Settings, clock: Clock | None = None) -> Async
                 clock,
                 database.sessions,
                 database.reads,
+                database.vitals,
                 asana,
                 vault,
                 store,
                 changes,
                 looks,
+                Looks[None, int | None](1),
                 rate,
                 feed,
                 parents,

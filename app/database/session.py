@@ -37,14 +37,14 @@ class Database:
     """The engine with its pool, sessions on it, and what a connection for LISTEN of one's own needs.
 
     `reads` are sessions of the same pool without a transaction, for what is asked at every request: each
-    statement for itself, without the round trips of BEGIN and COMMIT. `heartbeat` has a connection to itself:
-    a lease must not run out because the pool is busy.
+    statement for itself, without the round trips of BEGIN and COMMIT. `vitals` have a connection to
+    themselves, for signs of life: a lease must not run out because the pool is busy.
     """
 
     engine: AsyncEngine
     sessions: async_sessionmaker[AsyncSession]
     reads: async_sessionmaker[AsyncSession]
-    heartbeat: async_sessionmaker[AsyncSession]
+    vitals: async_sessionmaker[AsyncSession]
     listen_conninfo: str
     _single: AsyncEngine
 

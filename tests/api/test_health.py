@@ -1,5 +1,7 @@
 """What load balancers and orchestrators are told."""
 
+from contextlib import AsyncExitStack
+
 import httpx
 import pytest
 from sqlalchemy import text
@@ -7,6 +9,7 @@ from sqlalchemy import text
 from app.ids import new_worker_id
 from app.lanes.lease import register_worker
 from tests.api.conftest import Api
+from tests.postgres import cut_off
 
 
 @pytest.fixture
@@ -48,6 +51,27 @@ async def test_a_process_that_was_told_to_stop_is_not_ready_and_lets_connections
     assert (answer.status_code, answer.json()["stopping"], answer.json()["ready"]) == (503, True, False)
     alive = await nobody.get("/healthz")
     assert (alive.status_code, alive.headers["Connection"]) == (200, "close")
+
+
+async def test_a_process_stays_in_rotation_while_the_database_is_away(
+    api: Api, nobody: httpx.AsyncClient, postgres_url: str
+) -> None:
+    with cut_off(api.settings, postgres_url):
+        never_seen = await nobody.get("/readyz")
+    assert (never_seen.status_code, never_seen.json()["database"]) == (503, False)
+    assert (await nobody.get("/readyz")).status_code == 200
+    with cut_off(api.settings, postgres_url):
+        away = await nobody.get("/readyz")
+    assert (away.status_code, away.json()["ready"], away.json()["database"]) == (200, True, False)
+
+
+async def test_readiness_waits_for_no_request(api: Api, nobody: httpx.AsyncClient) -> None:
+    async with AsyncExitStack() as busy:
+        for _ in range(api.settings.database_pool_size):
+            session = await busy.enter_async_context(api.services.sessions())
+            await session.execute(text("SELECT 1"))
+        answer = await nobody.get("/readyz")
+    assert (answer.status_code, answer.json()["database"]) == (200, True)
 
 
 async def test_the_process_is_healthy_whatever_else(nobody: httpx.AsyncClient) -> None:

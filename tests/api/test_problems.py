@@ -1,21 +1,17 @@
 """Every error is a problem document, whatever causes it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 
 import httpx
-import psycopg
 import pytest
-from psycopg import sql
-from sqlalchemy import make_url, text
+from sqlalchemy import text
 
 from app.api.problems import STATUSES
-from app.conninfo import conninfo
 from app.problems import EXPLANATIONS, Code
-from app.settings import Settings
 from tests.api.conftest import TASKS, Api, served
 from tests.locks import until_somebody_waits
+from tests.postgres import cut_off
 
 JSON = {"Content-Type": "application/json"}
 
@@ -145,22 +141,8 @@ async def test_a_database_that_is_away_is_said_so(api: Api, postgres_url: str) -
         response = await admin.get("/v1/exports")
         await problem(response, 503, "database-unavailable")
         assert response.headers["Retry-After"] == "5"
-        ready = await nobody.get("/readyz")
-        assert (ready.status_code, ready.json()["database"]) == (503, False)
         assert (await nobody.get("/healthz")).status_code == 200
     assert (await admin.get("/v1/exports")).status_code == 200
-
-
-@contextmanager
-def cut_off(settings: Settings, postgres_url: str) -> Iterator[None]:
-    """The database ends all its connections and takes no new ones, as when PostgreSQL is stopped."""
-    name = make_url(settings.database_url or "").database or ""
-    allow = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
-    with psycopg.connect(conninfo(postgres_url), autocommit=True) as admin:
-        admin.execute(allow.format(sql.Identifier(name), sql.SQL("false")))
-        admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
-        yield
-        admin.execute(allow.format(sql.Identifier(name), sql.SQL("true")))
 
 
 async def test_what_a_process_that_stops_has_no_time_for_is_to_be_sent_again(api: Api) -> None:

@@ -285,7 +285,7 @@ class World:
             lease=Lease(clock, new_worker_id(), LEASE_SECONDS),
         )
         stepped = SteppedSessions(self.database.engine, expire_on_commit=False)
-        database = replace(self.database, sessions=stepped, heartbeat=stepped)
+        database = replace(self.database, sessions=stepped, vitals=stepped)
         self.workers[number] = SteppedWorker(number, stage, ctx, database)
         await self.workers[number].register()
 
@@ -385,7 +385,7 @@ def _crashes_noted(faults: list[str]) -> Iterator[None]:
     """What a worker catches of its own faults, so as to go on, is a fault nevertheless."""
 
     def note(_: Any, __: str, event: EventDict) -> EventDict:
-        if event["event"] in {"lane.crashed", "archive.crashed", "sweep.lanes_mended"}:
+        if event["event"].endswith(".crashed") or event["event"] == "sweep.lanes_mended":
             faults.append(f"{event['event']}: {format_exc()}")
         raise structlog.DropEvent
 
