@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from pydantic import SecretStr
 from sqlalchemy import Select, func, select, text, true, union_all, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
@@ -199,16 +200,14 @@ async def register_workspace(
         token = vault.decrypt((await credential_by_id(session, credential_id)).token)
     with _told(on_refusal=Code.WORKSPACE_REFUSED):
         found = await asana.workspace(token, gid)
+    # Of two who register it at once, one enters it, and the other changes what is entered.
+    entry = insert(Workspace).values(gid=gid, name=found.name, credential=credential_id)
     async with sessions.begin() as session:
-        workspace = await session.get(Workspace, gid, with_for_update=NO_KEY_UPDATE)
-        is_new = workspace is None
-        if workspace is None:
-            workspace = Workspace(gid=gid, name=found.name, credential=credential_id)
-            session.add(workspace)
-        else:
-            is_new = workspace.removed_at is not None
-            workspace.name, workspace.credential = found.name, credential_id
-            workspace.updated_at, workspace.removed_at = func.now(), None
+        entered = await session.scalar(entry.on_conflict_do_nothing().returning(Workspace.gid))
+        workspace = await session.get_one(Workspace, gid, with_for_update=NO_KEY_UPDATE)
+        is_new = entered is not None or workspace.removed_at is not None
+        workspace.name, workspace.credential = found.name, credential_id
+        workspace.updated_at, workspace.removed_at = func.now(), None
         workspace.retention_days = retention_days
         await session.flush()
         await session.refresh(workspace)

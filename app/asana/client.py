@@ -1,6 +1,7 @@
 """Calls of Asana's API, with their failures told apart. Knows nothing of what they are made for."""
 
 import asyncio
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any, TypeVar
 
@@ -34,8 +35,8 @@ JOB_FIELDS = ",".join(
     + [f"{export}.{name}" for export in EXPORTS for name in ("created_at", "completed_at", "download_url")]
 )
 # As many as Asana lets one token have in progress (its documentation, "Concurrent request limits"): reads
-# apart from starts, which so wait for no look. Those beyond them wait here: httpx's pool gives up on who
-# waits, and looks at all of them again at each answer.
+# apart from starts, which so wait for no look. They are counted by process, whatever the token. Those beyond
+# them wait here: httpx's pool gives up on who waits, and looks at all of them again at each answer.
 READS_AT_ONCE, STARTS_AT_ONCE = 50, 15
 # Its answers are some hundred bytes; what is longer is none of them.
 MOST_ANSWER_BYTES = 1 << 20
@@ -47,6 +48,11 @@ CUT_OFF = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 T = TypeVar("T", bound=BaseModel)
+Ready = Callable[[], None]
+
+
+def always() -> None:
+    """Ready whenever there is a place."""
 
 
 class AsanaClient:
@@ -63,15 +69,22 @@ class AsanaClient:
         self._starts = asyncio.Semaphore(STARTS_AT_ONCE)
 
     async def create_resource_export(
-        self, token: SecretStr, workspace: str, export_request_parameters: list[dict[str, Any]]
+        self,
+        token: SecretStr,
+        workspace: str,
+        export_request_parameters: list[dict[str, Any]],
+        ready: Ready = always,
     ) -> Job:
-        """Start a resource export. Raises `OutcomeUnknown` when it may have started without our knowing."""
-        body = {"workspace": workspace, "export_request_parameters": export_request_parameters}
-        return await self._call(Job, token, "POST", "/exports/resource", body=body)
+        """Start a resource export. Raises `OutcomeUnknown` when it may have started without our knowing.
 
-    async def create_graph_export(self, token: SecretStr, parent: str) -> Job:
+        `ready` is asked right before the request leaves, and may keep it from that by raising.
+        """
+        body = {"workspace": workspace, "export_request_parameters": export_request_parameters}
+        return await self._call(Job, token, "POST", "/exports/resource", body=body, ready=ready)
+
+    async def create_graph_export(self, token: SecretStr, parent: str, ready: Ready = always) -> Job:
         """Start a graph export, or get the job of the one in progress for the same parent and user."""
-        return await self._call(Job, token, "POST", "/exports/graph", body={"parent": parent})
+        return await self._call(Job, token, "POST", "/exports/graph", body={"parent": parent}, ready=ready)
 
     async def get_job(self, token: SecretStr, gid: str) -> Job:
         """The job as it is now, with a fresh download URL when it has succeeded."""
@@ -110,6 +123,7 @@ class AsanaClient:
         *,
         body: dict[str, Any] | None = None,
         fields: str | None = None,
+        ready: Ready = always,
     ) -> T:
         lost = OutcomeUnknown if method == "POST" else Unavailable
         with span(f"{method} /{path.split('/')[1]}", calls=True, path=path):
@@ -117,6 +131,7 @@ class AsanaClient:
                 response = await self._send(
                     method,
                     self._base_url + path,
+                    ready,
                     json={"data": body} if body else None,
                     params={"opt_fields": fields} if fields else None,
                     headers={"Authorization": f"Bearer {token.get_secret_value()}", "User-Agent": USER_AGENT},
@@ -135,22 +150,23 @@ class AsanaClient:
                     f"{method} {path} got an answer that cannot be read", status=response.status_code
                 ) from None
 
-    async def _send(self, method: str, url: str, **what: Any) -> httpx.Response:
-        try:
-            return await self._send_once(method, url, **what)
-        except CUT_OFF:
-            # A connection kept open may be closed by the other side in the moment in which it is used again;
-            # what changes nothing is then sent once more (RFC 9112, section 9.3.1).
-            if method != "GET":
-                raise
-            return await self._send_once(method, url, **what)
+    async def _send(self, method: str, url: str, ready: Ready, **what: Any) -> httpx.Response:
+        async with self._reads if method == "GET" else self._starts:
+            ready()
+            try:
+                return await self._send_once(method, url, **what)
+            except CUT_OFF:
+                # A connection kept open may be closed by the other side in the moment in which it is used
+                # again; what changes nothing is then sent once more (RFC 9112, section 9.3.1).
+                if method != "GET":
+                    raise
+                return await self._send_once(method, url, **what)
 
     async def _send_once(self, method: str, url: str, **what: Any) -> httpx.Response:
         """The whole answer, unpacked, as far as it may be one of Asana's."""
         body, code = b"", "none"
         try:
             async with (
-                self._reads if method == "GET" else self._starts,
                 asyncio.timeout(self._longest),
                 self._http.stream(method, url, **what) as response,
             ):

@@ -3,7 +3,7 @@
 import structlog
 from structlog.contextvars import bound_contextvars
 
-from app.exports.models import Phase, Run
+from app.exports.models import Run
 from app.exports.runs import HeldArchive, fail_run, free_slot, next_run, try_again_later
 from app.lanes.claim import HeldLane
 from app.traces import span, waited
@@ -19,8 +19,6 @@ async def serve(ctx: Context, lane: HeldLane, archiving: Archiving) -> None:
     """Run the exports of one lane until none is ready. Raises `LaneLost` when it is no longer ours."""
     pause = ctx.settings.probe_max_seconds
     while run := await ctx.write(next_run, lane, credential_wait=pause):
-        if run.phase is Phase.SUBMITTING:
-            waited("queued", of=run.traceparent, since=run.queued_at)
         with bound_contextvars(run=run.id), span("run", of=run.traceparent, run=run.id, lane=lane.key):
             await _bring_to_its_end(ctx, lane, run, archiving)
 
@@ -29,6 +27,8 @@ async def _bring_to_its_end(ctx: Context, lane: HeldLane, run: Run, archiving: A
     started = run if run.asana_job else await submit(ctx, lane, run)
     if started is None:
         return
+    if not run.asana_job:
+        waited("queued", of=started.traceparent, since=started.queued_at)
     match await poll(ctx, lane, started):
         case Succeeded() as done:
             if archive := await _to_archive(ctx, lane, started, done, here=archiving.free > 0):

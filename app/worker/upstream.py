@@ -1,6 +1,7 @@
 """Asana as the worker sees it: every call paced, and made with the token the credential holds now."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -56,6 +57,7 @@ class Upstream:
         self._known: dict[CredentialId, KnownCredential] = {}
         self._budgets: dict[CredentialId, CallBudget] = {}
         self._changed: dict[CredentialId, asyncio.Event] = {}
+        self._reading = defaultdict[CredentialId, asyncio.Lock](asyncio.Lock)
 
     async def held_for(self, credential: CredentialId) -> float:
         """Seconds for which a rate limit keeps the credential from being used."""
@@ -81,20 +83,18 @@ class Upstream:
     async def start(self, run: Run, ready: Callable[[], None]) -> Job:
         """Start the run at Asana, without waiting behind looks at jobs: a slot must not idle.
 
-        `ready` is asked right before the call and may refuse it by raising.
+        `ready` is asked right before the request leaves, and may keep it from that by raising.
         """
-
         await self._turn(run.credential, urgent=True)
 
         async def call(token: SecretStr) -> Job:
-            ready()
             match run.kind:
                 case Kind.RESOURCE:
                     return await self._asana.create_resource_export(
-                        token, run.request["workspace"], run.request["export_request_parameters"]
+                        token, run.request["workspace"], run.request["export_request_parameters"], ready
                     )
                 case Kind.GRAPH:
-                    return await self._asana.create_graph_export(token, run.request["parent"])
+                    return await self._asana.create_graph_export(token, run.request["parent"], ready)
 
         return await self._call(run.credential, call)
 
@@ -149,10 +149,16 @@ class Upstream:
         return self._budgets.setdefault(credential, CallBudget(self._clock, self._calls_per_minute))
 
     async def _credential(self, credential: CredentialId) -> KnownCredential:
-        if credential not in self._known:
-            known = self._known[credential] = await self._write(_read, credential, self._vault)
+        async with self._reading[credential]:
+            if known := self._known.get(credential):
+                return known
+            changed = self._changed.setdefault(credential, asyncio.Event())
+            known = await self._write(_read, credential, self._vault)
             self._budget(credential).hold_for(known.limited_for)
-        return self._known[credential]
+            # What has changed while it was read is read again the next time.
+            if not changed.is_set():
+                self._known[credential] = known
+            return known
 
 
 async def _read(session: AsyncSession, credential: CredentialId, vault: Vault) -> KnownCredential:

@@ -1,5 +1,7 @@
 """Which workspaces can be exported, and by which credential."""
 
+import asyncio
+
 import httpx
 
 from app.access.clients import GrantSpec
@@ -14,6 +16,14 @@ async def test_a_workspace_is_registered_once_asana_has_shown_it(api: Api, admin
     assert (first.status_code, again.status_code) == (201, 200)
     assert (first.json()["name"], first.json()["credential"]) == ("Sandbox 1002", api.tenant.credential)
     assert (await admin.get(first.headers["Location"])).json() == again.json()
+
+
+async def test_of_two_who_register_it_at_once_one_is_told_that_it_is_new(
+    api: Api, admin: httpx.AsyncClient
+) -> None:
+    body = {"credential": api.tenant.credential}
+    answers = await asyncio.gather(*(admin.put("/v1/workspaces/1002", json=body) for _ in range(8)))
+    assert sorted(answer.status_code for answer in answers) == [200] * 7 + [201]
 
 
 async def test_a_workspace_that_the_credential_does_not_open_is_refused(

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from app.asana.client import READS_AT_ONCE, AsanaClient
+from app.asana.client import READS_AT_ONCE, STARTS_AT_ONCE, AsanaClient
 from app.asana.errors import (
     AsanaError,
     Forbidden,
@@ -22,7 +22,8 @@ from app.asana.errors import (
     Refused,
     Unavailable,
 )
-from app.asana.schemas import JobStatus
+from app.asana.schemas import Job, JobStatus
+from app.lanes.lease import LaneLost
 from tests.servers import Handler, Request, always, answer, hang_up, serving
 
 TOKEN = SecretStr("planted-secret-token")
@@ -110,6 +111,37 @@ async def test_a_crowd_is_served_in_turn() -> None:
         client = AsanaClient(http, server.url)
         jobs = await asyncio.gather(*(client.get_job(TOKEN, "12") for _ in range(3 * READS_AT_ONCE)))
     assert len(jobs) == 3 * most == 3 * READS_AT_ONCE
+
+
+async def test_a_start_that_waits_for_its_turn_is_asked_for_again_when_it_comes() -> None:
+    """Who was ready when it began to wait may have lost its lease meanwhile."""
+    full, ended, started = asyncio.Event(), asyncio.Event(), 0
+    lost = False
+
+    async def slowly(_: Request, writer: asyncio.StreamWriter) -> None:
+        nonlocal started
+        started += 1
+        if started == STARTS_AT_ONCE:
+            full.set()
+        await ended.wait()
+        writer.write(answer(201, data(JOB)))
+
+    def ready() -> None:
+        if lost:
+            raise LaneLost
+
+    async with serving(slowly) as server, httpx.AsyncClient(timeout=30) as http:
+        client = AsanaClient(http, server.url)
+        starting = [
+            asyncio.create_task(client.create_graph_export(TOKEN, "11", ready))
+            for _ in range(STARTS_AT_ONCE + 1)
+        ]
+        await full.wait()
+        lost = True
+        ended.set()
+        *begun, waited = await asyncio.gather(*starting, return_exceptions=True)
+    assert all(isinstance(each, Job) for each in begun)
+    assert (type(waited), started) == (LaneLost, STARTS_AT_ONCE)
 
 
 async def never(_: Request, __: asyncio.StreamWriter) -> None:

@@ -1,10 +1,11 @@
 """What Asana says of a token, and of which one it says it."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import func
+from sqlalchemy import func, text, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.access.models import Credential, CredentialState
@@ -19,6 +20,7 @@ from app.settings import Settings
 from app.worker.context import Context
 from app.worker.process import worker_context
 from tests.builders import Tenant, an_export
+from tests.locks import until_somebody_waits
 from tests.worker.conftest import begun
 
 Sessions = async_sessionmaker[AsyncSession]
@@ -65,6 +67,22 @@ async def test_a_refused_token_wakes_none_of_those_who_wait_for_another(
     # As a notification makes it do.
     ctx.upstream.forget(run.credential)
     await asyncio.wait_for(waiting, 60)
+
+
+async def test_a_token_that_is_replaced_while_it_is_read_is_read_again(
+    ctx: Context, sessions: Sessions, tenant: Tenant
+) -> None:
+    credential = CredentialId(tenant.credential)
+    async with sessions.begin() as session:
+        await session.execute(text("LOCK TABLE credentials"))
+        looking = asyncio.create_task(ctx.upstream.held_for(credential))
+        await until_somebody_waits(sessions)
+        # Of a change of another moment than that of the read.
+        ctx.upstream.forget(credential)
+    assert await looking <= 0
+    async with sessions.begin() as session:
+        await session.execute(update(Credential).values(limited_until=func.now() + timedelta(seconds=90)))
+    assert await ctx.upstream.held_for(credential) > 0
 
 
 async def test_a_late_refusal_of_the_token_before_changes_nothing(
