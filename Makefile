@@ -62,7 +62,7 @@ $(REDOCLY)/.ready: requirements/redocly/package-lock.json $(READY)
 	@$(BIN)/npm ci --silent --no-audit --no-fund --prefix $(REDOCLY)
 	@touch $@
 
-lock: ## lock new dependencies, for every platform at once; UPGRADE=--upgrade takes the newest of all
+lock: | $(BIN)/npm ## lock new dependencies, for every platform at once; UPGRADE=--upgrade takes the newest of all
 	$(PYTHON) -m venv $(VENV)/uv && $(VENV)/uv/bin/pip install --quiet uv
 	$(COMPILE) --output-file requirements/dev.txt --extra dev --extra traces $(CLIENT_EXTRAS) pyproject.toml client/pyproject.toml
 	$(COMPILE) --output-file requirements/runtime.txt --constraint requirements/dev.txt --extra cli --extra traces pyproject.toml client/pyproject.toml
@@ -72,6 +72,9 @@ lock: ## lock new dependencies, for every platform at once; UPGRADE=--upgrade ta
 
 clean: ## remove the environment and the caches, not the data
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build *.egg-info
+
+$(BIN)/npm:
+	@$(MAKE) $(READY)
 
 # One environment, made from the hashed lock; the stamp makes a second call instant.
 $(READY): requirements/dev.txt requirements/sdk.txt pyproject.toml client/pyproject.toml

@@ -62,6 +62,11 @@ FENCE_REJECTIONS = Counter(
     "Writes refused because a lane or a file was another worker's by then.",
     namespace=NAMESPACE,
 )
+LEASES_LOST = Counter(
+    "leases_lost",
+    "Leases that ran out while their worker lived, which begins anew then.",
+    namespace=NAMESPACE,
+)
 CRASHES = Counter(
     "crashes",
     "Faults of our own code: what a worker does is tried again, a request is answered by 500.",
@@ -82,7 +87,9 @@ REPAIRS = Counter(
 )
 
 # Told as 0 from the beginning: of what is told first as 1 nobody sees that it has risen.
-for part in ("lane", "archive", "chore", "request"):
+for part in (
+    "claim", "lane", "archive", "conversion", "refetch", "duty", "chore", "schedule", "task", "request"
+):  # fmt: skip
     CRASHES.labels(part)
 for what in ("lane", "file", "stray", "webhook"):
     REPAIRS.labels(what)

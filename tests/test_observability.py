@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,10 @@ NOW = Measures(
     attention=dict.fromkeys(AttentionKind, 0),
     eta_p90_hit_ratio=0.9,
 )
-CHORES = Background([ChoreTally(name="sweep", succeeded=1, failed=1, seconds=1.0)], [Waiting("mail", 1, 1.0)])
+SWEEP = ChoreTally(
+    name="sweep", succeeded=1, failed=1, seconds=1.0, last_succeeded_at=datetime(2026, 1, 1, tzinfo=UTC)
+)
+CHORES = Background([SWEEP], [Waiting("mail", 1, 1.0)])
 UPSTREAM_RESPONSES.labels("200")
 for address in create_app().openapi()["paths"]:
     REQUESTS.labels(address, "200")

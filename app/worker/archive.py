@@ -16,10 +16,10 @@ from app.ids import RunId, new_artifact_id
 from app.lanes.lease import LaneLost
 from app.lanes.models import WaitReason
 from app.lanes.notifications import read_change
-from app.metrics import CRASHES
 from app.problems import Code, Problem
 from app.traces import span
 from app.worker.context import Context
+from app.worker.crashes import report
 from app.worker.fetching import HOPELESS_ERRORS, fetched_file, hopeless, waited_too_long
 from app.worker.uninterrupted import uninterrupted
 
@@ -79,9 +79,8 @@ class Archiving:
                 await self._keep_file(archive)
             except LaneLost:
                 log.warning("archive.lost", run=archive.run)
-            except Exception:
-                CRASHES.labels("archive").inc()
-                log.exception("archive.crashed", run=archive.run, tries=tries)
+            except Exception as error:
+                report("archive", error, run=archive.run, tries=tries)
                 await self._rest(archive, self._ctx.backoff(tries))
                 tries += 1
                 continue

@@ -13,27 +13,26 @@ from typing import Any, cast
 
 import structlog
 from procrastinate import App, PsycopgConnector
-from procrastinate.exceptions import ConnectorException, UniqueViolation
+from procrastinate.exceptions import UniqueViolation
 from procrastinate.jobs import DeleteJobCondition, Job, Status
 from procrastinate.retry import BaseRetryStrategy, RetryDecision
 from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import AsyncConnectionPool
 
-from app.artifacts.store import StoreFailed
 from app.clock import Clock
 from app.database.chores import tally
 from app.database.connection import Connection
 from app.events.outgoing import DELIVER_WEBHOOKS
-from app.metrics import CRASHES
 from app.worker.backoff import Backoff
 from app.worker.context import Context
+from app.worker.crashes import report
 from app.worker.deadlines import watch_deadlines
 from app.worker.forget import forget_events
 from app.worker.garbage import collect_garbage
 from app.worker.retention import keep_retention
 from app.worker.schedules import tick_schedules
 from app.worker.sweep import sweep
-from app.worker.transactions import UNAVAILABLE, first_line
+from app.worker.transactions import first_line
 from app.worker.webhooks import deliver_overdue, deliver_webhooks, forget_deliveries
 
 CHORES_AT_ONCE = 10
@@ -81,6 +80,7 @@ class Task:
     work: Callable[..., Awaitable[object]]
 
 
+# One that is taken away takes its row of `chores` along, by a migration: else it counts as standing still.
 CHORES: tuple[Chore, ...] = (
     Chore("tick_schedules", "* * * * * */5", tick_schedules),
     Chore("watch_deadlines", "* * * * * */15", watch_deadlines),
@@ -109,8 +109,8 @@ async def do_chores(
                     *([_work(app, ctx, names, TASKS_AT_ONCE)] if names else []),
                     _until_the_clock_is_set(ctx.clock),
                 )
-        except (ConnectorException, PoolTimeout, *UNAVAILABLE) as error:
-            log.warning("chores.interrupted", error=first_line(error))
+        except Exception as error:
+            report("chore", error)
         await ctx.clock.sleep(ctx.backoff(0))
 
 
@@ -187,7 +187,15 @@ def _declare(app: App, ctx: Context, chores: Sequence[Chore], tasks: Sequence[Ta
         app.periodic(cron=chore.cron)(declare(partial(_do, ctx, chore, asyncio.Lock())))
     retry = _Again(Backoff(1.0, LONGEST_PAUSE_SECONDS, ctx.random), skew)
     for task in tasks:
-        app.task(name=task.name, queue=task.name, retry=retry)(partial(task.work, ctx))
+        app.task(name=task.name, queue=task.name, retry=retry)(partial(_do_task, ctx, task))
+
+
+async def _do_task(ctx: Context, task: Task, **what: Any) -> None:
+    try:
+        await task.work(ctx, **what)
+    except Exception as error:
+        report("task", error, task=task.name, **what)
+        raise
 
 
 async def _do(ctx: Context, chore: Chore, under_way: asyncio.Lock, *, timestamp: int) -> None:
@@ -202,13 +210,9 @@ async def _do_now(ctx: Context, chore: Chore) -> None:
     began, trouble = ctx.clock.monotonic(), None
     try:
         await chore.work(ctx)
-    except (StoreFailed, ConnectorException, *UNAVAILABLE) as error:
-        trouble = first_line(error)
-        log.warning("chore.failed", chore=chore.name, error=trouble)
     except Exception as error:
         trouble = first_line(error)
-        CRASHES.labels("chore").inc()
-        log.exception("chore.crashed", chore=chore.name)
+        report("chore", error, chore=chore.name)
     await ctx.write(tally, chore.name, ctx.clock.monotonic() - began, trouble)
 
 

@@ -4,7 +4,7 @@ import asyncio
 import shutil
 import time
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -29,6 +29,7 @@ from app.exports.requests import only_type
 from app.ids import new_output_id
 from app.problems import Code, Problem
 from app.worker.context import Context
+from app.worker.crashes import report
 from app.worker.uninterrupted import uninterrupted
 
 MOST_FAILURES = 3
@@ -57,8 +58,8 @@ async def convert(ctx: Context, held: HeldConversion) -> None:
     except (StorageFull, StoreFailed, OSError) as error:
         log.warning("conversion.waits", artifact=held.artifact, format=held.format, error=repr(error))
         await ctx.write(put_back, held, seconds=ctx.settings.backoff_max_seconds, failures=0)
-    except Exception:
-        log.exception("conversion.crashed", artifact=held.artifact, format=held.format, before=held.failures)
+    except Exception as error:
+        report("conversion", error, artifact=held.artifact, format=held.format, before=held.failures)
         await ctx.write(put_back, held, seconds=ctx.backoff(held.failures), failures=1)
 
 
@@ -139,5 +140,7 @@ def _make_room(scratch: Path) -> None:
     """What workers that were killed have left is removed once it is certain that nobody uses it."""
     scratch.mkdir(mode=0o750, parents=True, exist_ok=True)
     for left in scratch.iterdir():
-        if left.stat().st_mtime < time.time() - LEFT_BEHIND_SECONDS:
-            shutil.rmtree(left, ignore_errors=True)
+        # Others end, and remove what is theirs, meanwhile.
+        with suppress(FileNotFoundError):
+            if left.stat().st_mtime < time.time() - LEFT_BEHIND_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)

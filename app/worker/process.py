@@ -15,7 +15,7 @@ from structlog.contextvars import bound_contextvars
 
 from app.access.credentials import check_keys
 from app.access.vault import open_vault
-from app.artifacts.store import StoreFailed, open_store
+from app.artifacts.store import open_store
 from app.asana.client import READS_AT_ONCE, STARTS_AT_ONCE, AsanaClient
 from app.clock import Clock, SystemClock, woken_within
 from app.database.session import Database
@@ -25,7 +25,7 @@ from app.lanes.claim import HeldLane, claim_lane, claim_lanes, overdue_lanes, re
 from app.lanes.lease import LaneLost, LeaseLost, beat, register_worker
 from app.lanes.notifications import CHANGES, CREDENTIALS, LANES, listen
 from app.lanes.release import disown, hand_over
-from app.metrics import CRASHES
+from app.metrics import LEASES_LOST
 from app.settings import Settings
 from app.webhooks.places import Places
 from app.webhooks.targets import webhook_client
@@ -34,6 +34,7 @@ from app.worker.archive import Archiving
 from app.worker.backoff import Backoff
 from app.worker.context import Context
 from app.worker.convert import convert_all
+from app.worker.crashes import report
 from app.worker.deadlines import keep_deadlines
 from app.worker.lane import serve
 from app.worker.lease import Lease
@@ -148,6 +149,7 @@ class WorkerProcess:
             for task in done:
                 task.result()
         except LeaseLost:
+            LEASES_LOST.inc()
             log.error("worker.lease_lost", worker=self._ctx.lease.worker, lanes=len(self._lanes))
         finally:
             await self._leave([stopping, *duties], beating, doing_chores)
@@ -170,12 +172,12 @@ class WorkerProcess:
 
     async def _beat(self) -> None:
         """Renew the lease; ends by `LeaseLost` when that has not worked for as long as the lease lasts."""
-        ctx, heartbeat = self._ctx, self._database.heartbeat
+        ctx, vitals = self._ctx, self._database.vitals
         while True:
             await ctx.clock.sleep(min(ctx.settings.beat_seconds, max(ctx.lease.remaining, 0)))
             sent_at = ctx.clock.monotonic()
             try:
-                async with asyncio.timeout(max(ctx.lease.remaining, 0)), heartbeat.begin() as session:
+                async with asyncio.timeout(max(ctx.lease.remaining, 0)), vitals.begin() as session:
                     await beat(session, ctx.lease.worker, ctx.lease.seconds)
                 ctx.lease.renewed(sent_at)
             except UNAVAILABLE as error:
@@ -203,8 +205,8 @@ class WorkerProcess:
             try:
                 full = await self._claim_once()
                 await self._claim_overdue()
-            except UNAVAILABLE as error:
-                log.warning("worker.claim_failed", error=first_line(error))
+            except Exception as error:
+                report("claim", error)
                 full, self._unsure = False, True
             if not full:
                 pause = ctx.settings.idle_poll_seconds * ctx.random.uniform(0.5, 1.0)
@@ -268,9 +270,8 @@ class WorkerProcess:
                 # Should the database still count it as ours, nobody else would ever serve it.
                 self._unsure = True
                 return None
-            except Exception:
-                CRASHES.labels("lane").inc()
-                log.exception("lane.crashed", lane=lane.key, tries=tries)
+            except Exception as error:
+                report("lane", error, lane=lane.key, tries=tries)
             pause = ctx.backoff(tries)
             tries = 0 if ctx.clock.monotonic() - began > pause else tries + 1
             await ctx.clock.sleep(pause)
@@ -298,8 +299,8 @@ class WorkerProcess:
             await self._ctx.clock.sleep(seconds * self._ctx.random.uniform(0.5, 1.0))
             try:
                 await duty(self._ctx)
-            except (*UNAVAILABLE, StoreFailed) as error:
-                log.warning("worker.duty_failed", duty=duty.__name__, error=first_line(error))
+            except Exception as error:
+                report("duty", error, duty=duty.__name__)
 
     async def _leave(
         self,

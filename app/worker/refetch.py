@@ -22,6 +22,7 @@ from app.exports.refetches import (
 )
 from app.problems import Code, Problem
 from app.worker.context import Context
+from app.worker.crashes import report
 from app.worker.fetching import HOPELESS_ERRORS, fetched_file, hopeless, waited_too_long
 from app.worker.uninterrupted import uninterrupted
 
@@ -51,8 +52,8 @@ async def refetch(ctx: Context, held: HeldRefetch) -> None:
         log.warning("refetch.waits", artifact=held.artifact, error=f"{type(error).__name__}: {error}")
         seconds = max(getattr(error, "retry_after", None) or 0.0, ctx.settings.backoff_max_seconds)
         await ctx.write(put_back_refetch, held, seconds=seconds, failures=0)
-    except Exception:
-        log.exception("refetch.crashed", artifact=held.artifact, before=held.failures)
+    except Exception as error:
+        report("refetch", error, artifact=held.artifact, before=held.failures)
         await ctx.write(put_back_refetch, held, seconds=ctx.backoff(held.failures), failures=1)
 
 

@@ -10,6 +10,7 @@ from app.exports.firing import due_schedules, fire
 from app.exports.latency import database_now
 from app.ids import ExportId, ScheduleId
 from app.worker.context import Context
+from app.worker.crashes import report
 
 log = structlog.get_logger()
 
@@ -20,8 +21,8 @@ async def tick_schedules(ctx: Context) -> None:
         try:
             if export := await ctx.write(_fire, schedule, Rules.of(ctx.settings)):
                 log.info("schedule.fired", schedule=schedule, export=export)
-        except Exception:
-            log.exception("schedule.crashed", schedule=schedule)
+        except Exception as error:
+            report("schedule", error, schedule=schedule)
 
 
 async def _due(session: AsyncSession) -> Sequence[ScheduleId]:

@@ -225,7 +225,7 @@ async def broken(load: Load, storm: Storm) -> AsyncIterator[str]:
         if workspace != HELD and times > may_be_refused[workspace]:
             yield f"{workspace}: refused {times} times for {may_be_refused[workspace]} lost answers"
     said = "".join(process.output() for process in service.workers + service.apis)
-    for unwanted in ("lane.crashed", "archive.crashed", "request.failed", "sweep.lanes_mended"):
+    for unwanted in (".crashed", "request.failed", "sweep.lanes_mended"):
         if unwanted in said:
             yield f"the logs tell of {unwanted}"
     print(f"  failed: {dict(codes)}")

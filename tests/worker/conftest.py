@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
@@ -132,3 +133,8 @@ async def events_of(sessions: Sessions, artifact: Artifact) -> list[Event]:
     about = select(Event).where(Event.data["artifact"].astext == artifact.id).order_by(Event.seq)
     async with sessions() as session:
         return list(await session.scalars(about))
+
+
+def crashes(part: str) -> float:
+    """How often this process has counted a fault of its own code in that part."""
+    return REGISTRY.get_sample_value("asana_exports_crashes_total", {"part": part}) or 0.0

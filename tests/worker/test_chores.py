@@ -16,6 +16,7 @@ from app.database.session import Database
 from app.worker.chores import Chore, Task, do_chores
 from app.worker.context import Context
 from tests.processes import until
+from tests.worker.conftest import crashes
 
 Sessions = async_sessionmaker[AsyncSession]
 
@@ -122,6 +123,7 @@ async def test_a_long_round_is_joined_by_nobody(ctx: Context, database: Database
 async def test_a_chore_that_fails_is_counted_and_comes_around_again(
     ctx: Context, database: Database, sessions: Sessions
 ) -> None:
+    crashed = crashes("chore")
     called = Called(TimeoutError("no answer"), ZeroDivisionError("our own fault"))
     async with doing(ctx, database, [Chore("sweep", EACH_SECOND, called)]):
         await called.times(4)
@@ -129,6 +131,7 @@ async def test_a_chore_that_fails_is_counted_and_comes_around_again(
         tally = await session.get_one(ChoreTally, "sweep")
     assert (tally.failed, tally.last_error) == (2, "ZeroDivisionError: our own fault")
     assert tally.succeeded >= 1
+    assert crashes("chore") == crashed + 1
 
 
 async def test_a_task_is_done_once_its_transaction_is_committed(
@@ -147,11 +150,13 @@ async def test_a_task_is_done_once_its_transaction_is_committed(
 
 
 async def test_a_task_that_fails_is_done_again(ctx: Context, database: Database, sessions: Sessions) -> None:
-    called = Called(ZeroDivisionError())
+    crashed = crashes("task")
+    called = Called(ZeroDivisionError(), TimeoutError("no answer"))
     async with doing(ctx, database, tasks=[Task("told", called)]):
         await enqueue(sessions, number=1)
-        await called.times(2)
-    assert called.with_args == [{"number": 1}] * 2
+        await called.times(3)
+    assert called.with_args == [{"number": 1}] * 3
+    assert crashes("task") == crashed + 1
 
 
 async def test_a_task_is_not_done_before_its_time(

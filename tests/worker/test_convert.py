@@ -38,6 +38,7 @@ from app.worker.convert import MOST_FAILURES, convert, convert_all
 from tests.builders import Tenant, an_artifact, an_export, deleted
 from tests.locks import until_somebody_waits
 from tests.stores import folder_of
+from tests.worker.conftest import crashes
 
 Sessions = async_sessionmaker[AsyncSession]
 LEASES_END = text("UPDATE workers SET lease_expires_at = now() - interval '1 second'")
@@ -249,9 +250,11 @@ async def test_crashes_are_tried_three_times(
     # The process that converts finds no interpreter of ours to run in.
     monkeypatch.setenv("PYTHONHOME", "/nowhere")
     await asked(ctx, tenant, artifact)
+    crashed = crashes("conversion")
     for _ in range(MOST_FAILURES):
         await convert(ctx, await later(ctx, sessions))
         assert await error_of(sessions, artifact) == (ConversionState.PENDING, None)
+    assert crashes("conversion") == crashed + MOST_FAILURES
     await convert(ctx, await later(ctx, sessions))
     assert await error_of(sessions, artifact) == (ConversionState.FAILED, "conversion-failed")
 

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
@@ -24,6 +25,7 @@ from tests.builders import Tenant, an_export, another_workspace
 from tests.conftest import a_secret_key
 from tests.model.stage import LossySessions
 from tests.processes import until
+from tests.worker.conftest import crashes
 
 Sessions = async_sessionmaker[AsyncSession]
 
@@ -73,22 +75,40 @@ async def test_a_worker_whose_keys_do_not_fit_the_tokens_does_not_start(
         await run_worker(others, database, stop)
 
 
+async def test_a_fault_of_a_duty_is_counted_and_stops_nothing(
+    ctx: Context, database: Database, sessions: Sessions, export: Export
+) -> None:
+    crashed = crashes("duty")
+    async with sessions.begin() as session:
+        await session.execute(text("ALTER TABLE conversions RENAME TO elsewhere"))
+    async with living(ctx, database) as life:
+
+        async def seen() -> bool | None:
+            return crashes("duty") > crashed or None
+
+        await until(seen, 20, lambda: "a crash")
+        await until_it_has_a_job(sessions, export)
+        assert not life.task.done()
+
+
 async def test_with_its_lease_a_worker_stops_everything(
     ctx: Context, database: Database, sessions: Sessions, export: Export
 ) -> None:
+    lost = REGISTRY.get_sample_value("asana_exports_leases_lost_total")
     async with living(ctx, database) as life:
         await until_it_has_a_job(sessions, export)
         async with sessions.begin() as session:
             await session.execute(text("UPDATE workers SET lease_expires_at = now() - interval '1 s'"))
         await asyncio.wait_for(life.task, 20)
         assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("lane ")]
+    assert REGISTRY.get_sample_value("asana_exports_leases_lost_total") == (lost or 0) + 1
 
 
 async def test_a_worker_that_cannot_renew_its_lease_stops_by_its_own_clock(
     hasty: Settings, database: Database
 ) -> None:
     nowhere = create_async_engine("postgresql+psycopg://127.0.0.1:1/nowhere")
-    deaf = replace(database, heartbeat=async_sessionmaker(nowhere))
+    deaf = replace(database, vitals=async_sessionmaker(nowhere))
     short = hasty.model_copy(update={"lease_seconds": 1.0})
     async with worker_context(short, database, SystemClock()) as ctx:
         await asyncio.wait_for(WorkerProcess(ctx, deaf, asyncio.Event()).run(), 15)

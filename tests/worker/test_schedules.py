@@ -10,6 +10,7 @@ from app.exports.models import Export
 from app.worker.context import Context
 from app.worker.schedules import tick_schedules
 from tests.builders import Tenant, a_schedule
+from tests.worker.conftest import crashes
 
 Sessions = async_sessionmaker[AsyncSession]
 DUE = text("UPDATE schedules SET next_slot = now(), fires_at = now()")
@@ -43,5 +44,7 @@ async def test_one_that_cannot_be_fired_does_not_hold_up_the_others(
         await session.execute(DUE)
         nowhere = text("UPDATE schedules SET timezone = 'Mars/Olympus' WHERE id = :id")
         await session.execute(nowhere, {"id": broken})
+    crashed = crashes("schedule")
     await tick_schedules(ctx)
     assert await fired(sessions) == [sound]
+    assert crashes("schedule") == crashed + 1

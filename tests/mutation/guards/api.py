@@ -45,4 +45,22 @@ GUARDS = (
         "tests/api/test_artifacts.py::test_a_file_that_was_cut_on_the_disk_is_not_sent",
         Edit("app/api/content.py", "if found != wanted:", "if False:"),
     ),
+    Guard(
+        "readiness has a connection of its own",
+        "all processes leaving the proxy at once when they have much to do",
+        "tests/api/test_health.py::test_readiness_waits_for_no_request",
+        Edit("app/api/health.py", "services.vitals()", "services.sessions()"),
+    ),
+    Guard(
+        "a process stays ready while the database is away",
+        "all processes leaving the proxy at once, and its answer instead of ours",
+        "tests/api/test_health.py::test_a_process_stays_in_rotation_while_the_database_is_away",
+        Edit("app/api/health.py", "        return None\n", "        services.migrated.clear()\n"),
+    ),
+    Guard(
+        "a workspace is entered once",
+        "a 500 for one of two who register it at the same time",
+        "tests/api/test_workspaces.py::test_of_two_who_register_it_at_once_one_is_told_that_it_is_new",
+        Edit("app/access/credentials.py", "entry.on_conflict_do_nothing()", "entry"),
+    ),
 )

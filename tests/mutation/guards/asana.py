@@ -21,13 +21,29 @@ GUARDS = (
         "a start is not repeated where the connection was cut",
         "two jobs by one call",
         f"{TESTS}::test_a_connection_that_is_always_cut_is_given_up_and_a_start_is_never_repeated_here",
-        Edit(CLIENT, '            if method != "GET":\n                raise\n', ""),
+        Edit(CLIENT, '                if method != "GET":\n                    raise\n', ""),
     ),
     Guard(
         "calls beyond those at once wait for their place",
         "looks at jobs that fail for being many",
         f"{TESTS}::test_a_crowd_is_served_in_turn",
-        Edit(CLIENT, '                self._reads if method == "GET" else self._starts,\n', ""),
+        Edit(
+            CLIENT,
+            'async with self._reads if method == "GET" else self._starts:',
+            "async with asyncio.Semaphore(10_000):",
+        ),
+    ),
+    Guard(
+        "a start is asked for again when its turn has come",
+        "an export started by a worker that has lost its lease while it waited",
+        f"{TESTS}::test_a_start_that_waits_for_its_turn_is_asked_for_again_when_it_comes",
+        Edit(CLIENT, "            ready()\n            try:", "            try:"),
+    ),
+    Guard(
+        "a token that was replaced while it was read is read again",
+        "calls with a token that is no longer the one, until the next change",
+        "tests/worker/test_upstream.py::test_a_token_that_is_replaced_while_it_is_read_is_read_again",
+        Edit("app/worker/upstream.py", "if not changed.is_set():", "if changed:"),
     ),
     Guard(
         "errors come without their request",

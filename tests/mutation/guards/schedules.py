@@ -64,7 +64,7 @@ GUARDS = (
         "a schedule that cannot be fired holds up no other",
         "one faulty schedule that keeps all of them from firing",
         "tests/worker/test_schedules.py::test_one_that_cannot_be_fired_does_not_hold_up_the_others",
-        Edit("app/worker/schedules.py", "except Exception:", "except ZeroDivisionError:"),
+        Edit("app/worker/schedules.py", "except Exception as error:", "except ZeroDivisionError as error:"),
     ),
     Guard(
         "the overlap",

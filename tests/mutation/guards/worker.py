@@ -117,6 +117,16 @@ GUARDS = (
         Edit(PROCESS, "full, self._unsure = False, True", "full = False"),
     ),
     Guard(
+        "a fault of a duty ends with its round",
+        "a worker that begins anew, and dies again, because conversions cannot be read",
+        f"{ON_PROCESS}::test_a_fault_of_a_duty_is_counted_and_stops_nothing",
+        Edit(
+            PROCESS,
+            'except Exception as error:\n                report("duty"',
+            'except ZeroDivisionError as error:\n                report("duty"',
+        ),
+    ),
+    Guard(
         "looking for work now and then",
         "work that waits for ever because a notification was lost",
         f"{ON_PROCESS}::test_work_is_found_without_notifications",
