@@ -24,6 +24,7 @@ from tempfile import TemporaryDirectory
 import httpx
 import orjson
 import uvicorn
+import uvloop
 from isal import igzip
 from starlette.applications import Starlette
 from starlette.staticfiles import StaticFiles
@@ -102,7 +103,7 @@ def serve(folder: str, port: str) -> None:
 def archive(url: str, folder: str) -> None:
     """As a worker does; prints the seconds, and the most memory the process has had, in MB."""
     began = time.perf_counter()
-    asyncio.run(archived(url, folder))
+    uvloop.run(archived(url, folder))
     print(time.perf_counter() - began)
     print(most_memory() // 10**6)
 

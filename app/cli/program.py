@@ -1,10 +1,10 @@
 """How a command begins and ends: its settings, its database, what it tells of what went wrong."""
 
-import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+import uvloop
 from pydantic import ValidationError
 from rich.console import Console
 from sqlalchemy.exc import OperationalError
@@ -64,7 +64,7 @@ def faults_of(what: str, error: ValidationError) -> str:
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Do it; what a person can mend is told without a traceback."""
     try:
-        return asyncio.run(work)
+        return uvloop.run(work)
     except EXPECTED as error:
         raise SystemExit(f"asana-exports: {error}") from None
     except OSError as error:

@@ -56,6 +56,10 @@ HAS_ROOM = (
 ALIKE = select(Run).where(Run.fingerprint == bindparam("fingerprint"), HAS_ROOM).limit(1)
 QUEUED_ALIKE = ALIKE.where(Run.status == Status.QUEUED)
 ANY_ALIKE = ALIKE.where(or_(Run.status == Status.QUEUED, BEGUN)).order_by(FURTHEST_FIRST, Run.id.desc())
+LOCKED_QUEUED, LOCKED_ANY = (
+    each.with_for_update(of=Run).execution_options(populate_existing=True)
+    for each in (QUEUED_ALIKE, ANY_ALIKE)
+)
 OTHERS = (
     select(Export.id)
     .where(Export.run == bindparam("run"), Export.id != bindparam("export"), Export.status.not_in(FINAL))
@@ -67,9 +71,8 @@ async def joinable(
     session: AsyncSession, fingerprint: str, max_age: int, *, lock: bool = False
 ) -> Run | None:
     """A run that an export may join: a queued one, or one that Asana began within `max_age` seconds."""
-    statement = ANY_ALIKE if max_age else QUEUED_ALIKE
-    if lock:
-        statement = statement.with_for_update(of=Run).execution_options(populate_existing=True)
+    queued, any_alike = (LOCKED_QUEUED, LOCKED_ANY) if lock else (QUEUED_ALIKE, ANY_ALIKE)
+    statement = any_alike if max_age else queued
     run: Run | None = await session.scalar(statement, {"fingerprint": fingerprint, "max_age": max_age})
     return run
 

@@ -3,11 +3,10 @@
 from tests.mutation.guard import Edit, Guard
 
 RUNS, STATES = "app/exports/runs.py", "app/exports/states.py"
-LANES, CANCEL, SHARING = (
-    "tests/lanes/test_lanes.py",
-    "tests/exports/test_cancel.py",
-    "tests/exports/test_sharing.py",
-)
+CANCEL, SHARING = "tests/exports/test_cancel.py", "tests/exports/test_sharing.py"
+ON_ARCHIVES = "tests/lanes/test_archives.py"
+ON_RUNS = "tests/lanes/test_runs.py"
+ON_SLOTS = "tests/lanes/test_slots.py"
 
 HOLDS_ARCHIVE = (
     "(run.status, run.archiver, run.archive_fence) != (Status.ARCHIVING, archive.worker, archive.fence)"
@@ -61,19 +60,19 @@ GUARDS = (
     Guard(
         "the intent is committed before Asana is asked",
         "a job at Asana of which nothing is known after a crash",
-        f"{LANES}::test_a_resumed_run_without_a_job_is_of_unknown_outcome",
+        f"{ON_RUNS}::test_a_resumed_run_without_a_job_is_of_unknown_outcome",
         Edit(RUNS, "    await begin(session, lane, first, quietly=state.probes > 0)\n", ""),
     ),
     Guard(
         "a run resumed without a job is of unknown outcome",
         "that a job may exist already being forgotten",
-        f"{LANES}::test_a_resumed_run_without_a_job_is_of_unknown_outcome",
+        f"{ON_RUNS}::test_a_resumed_run_without_a_job_is_of_unknown_outcome",
         Edit(RUNS, "if flying.phase is Phase.SUBMITTING:", "if False:"),
     ),
     Guard(
         "nobody's run is not started",
         "Asana being asked for what was canceled in the meantime",
-        f"{LANES}::test_a_canceled_run_without_a_job_is_not_started",
+        f"{ON_RUNS}::test_a_canceled_run_without_a_job_is_not_started",
         Edit(
             RUNS, "if await _unwanted(session, lane, run) or run.status is not Status.RUNNING:", "if False:"
         ),
@@ -81,7 +80,7 @@ GUARDS = (
     Guard(
         "steps that free the slot bear being repeated",
         "a run moved on twice because the answer to a commit was lost",
-        f"{LANES}::test_steps_bear_being_repeated",
+        f"{ON_RUNS}::test_steps_bear_being_repeated",
         Edit(
             RUNS,
             "    elif run.status is Status.RUNNING:\n        await change(session, run, to,",
@@ -91,7 +90,7 @@ GUARDS = (
     Guard(
         "trying another credential bears being repeated",
         "a second run begun in a slot that is taken, because the answer to a commit was lost",
-        f"{LANES}::test_trying_another_credential_bears_being_repeated",
+        f"{ON_SLOTS}::test_trying_another_credential_bears_being_repeated",
         Edit(
             "app/exports/forbidden.py", "if begun := await run_in_flight(session, lane):", "if begun := None:"
         ),
@@ -99,7 +98,7 @@ GUARDS = (
     Guard(
         "recording a success bears being repeated",
         "a file deleted as refused though it was recorded, because the answer to the commit was lost",
-        f"{LANES}::test_success_is_told_once_though_its_answer_was_lost",
+        f"{ON_RUNS}::test_success_is_told_once_though_its_answer_was_lost",
         Edit(
             RUNS,
             "if await session.scalar(select(Artifact.id).where(Artifact.key == artifact.key)):",
@@ -109,13 +108,13 @@ GUARDS = (
     Guard(
         "recording a success waits for its own first try",
         "a file deleted as refused while the first try at recording it is committed",
-        f"{LANES}::test_a_success_whose_commit_is_under_way_is_not_taken_for_refused",
+        f"{ON_ARCHIVES}::test_a_success_whose_commit_is_under_way_is_not_taken_for_refused",
         Edit(RUNS, "    await locked_run(session, archive.run)\n    if await", "    if await"),
     ),
     Guard(
         "the fence of archiving",
         "a success by what a worker knew when it had the file in hand before",
-        f"{LANES}::test_a_file_that_was_given_away_is_lost_even_to_the_same_worker",
+        f"{ON_ARCHIVES}::test_a_file_that_was_given_away_is_lost_even_to_the_same_worker",
         Edit(
             RUNS,
             HOLDS_ARCHIVE,
@@ -125,7 +124,7 @@ GUARDS = (
     Guard(
         "the archiver of archiving",
         "a success by a worker whose file was given to others",
-        f"{LANES}::test_a_file_that_was_given_away_is_lost_even_to_the_same_worker",
+        f"{ON_ARCHIVES}::test_a_file_that_was_given_away_is_lost_even_to_the_same_worker",
         Edit(
             RUNS,
             HOLDS_ARCHIVE,
@@ -135,13 +134,13 @@ GUARDS = (
     Guard(
         "files lost with a worker are claimed apart",
         "one file that kills workers taking the files beside it along",
-        f"{LANES}::test_a_file_lost_with_its_worker_is_claimed_apart_from_others",
+        f"{ON_ARCHIVES}::test_a_file_lost_with_its_worker_is_claimed_apart_from_others",
         Edit(RUNS, "          AND (archiver IS NOT NULL OR lost_archivers <> '{}') = :suspect\n", ""),
     ),
     Guard(
         "a worker that lives on clears its files of suspicion",
         "sound files given up as poison because leases ran out",
-        f"{LANES}::test_workers_that_vanish_with_a_file_are_counted_but_for_those_that_come_back",
+        f"{ON_ARCHIVES}::test_workers_that_vanish_with_a_file_are_counted_but_for_those_that_come_back",
         Edit(RUNS, '    await session.execute(CLEAR_OF_SUSPICION, {"worker": worker})\n', ""),
     ),
     Guard(
@@ -165,7 +164,7 @@ GUARDS = (
     Guard(
         "a run has so many members at most",
         "steps of a run growing into transactions of minutes",
-        f"{LANES}::test_a_run_that_a_thousand_share_goes_on_and_takes_no_more",
+        f"{ON_RUNS}::test_a_run_that_a_thousand_share_goes_on_and_takes_no_more",
         Edit(
             "app/exports/sharing.py",
             'Run.fingerprint == bindparam("fingerprint"), HAS_ROOM)',

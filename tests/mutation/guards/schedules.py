@@ -4,7 +4,10 @@ from tests.mutation.guard import Edit, Guard
 
 FIRING, SCHEDULES, RISK = "app/exports/firing.py", "app/exports/schedules.py", "app/exports/risk.py"
 TEMPLATES, WATERMARKS = "app/exports/templates.py", "app/schedules/watermarks.py"
-ON_FIRING, ON_TEMPLATES = "tests/exports/test_firing.py", "tests/exports/test_templates.py"
+ON_TEMPLATES = "tests/exports/test_templates.py"
+ON_FIRING = "tests/firing/test_firing.py"
+ON_SKIPS = "tests/firing/test_skips.py"
+ON_WINDOWS = "tests/firing/test_windows.py"
 ON_DEADLINES = "tests/worker/test_deadlines.py"
 
 GUARDS = (
@@ -27,37 +30,37 @@ GUARDS = (
     Guard(
         "what is late is skipped unless it is to be made up for",
         "exports in the middle of the day that were meant for the night",
-        f"{ON_FIRING}::test_slots_missed_in_a_downtime_are_skipped",
+        f"{ON_SKIPS}::test_slots_missed_in_a_downtime_are_skipped",
         Edit(FIRING, "if is_late and schedule.catch_up is CatchUp.SKIP:", "if False:"),
     ),
     Guard(
         "what meets a full queue is tried again",
         "a night without its export, because the queue was full at three for a minute",
-        f"{ON_FIRING}::test_a_slot_that_meets_a_full_queue_is_tried_again_until_there_is_room",
+        f"{ON_SKIPS}::test_a_slot_that_meets_a_full_queue_is_tried_again_until_there_is_room",
         Edit(FIRING, "outcome.reason in PASSING and", "False and"),
     ),
     Guard(
         "what was put off is told of when its time is over",
         "slots without an export that nobody is told of",
-        f"{ON_FIRING}::test_what_is_put_off_meanwhile_is_told_of_for_its_own_reason",
+        f"{ON_SKIPS}::test_what_is_put_off_meanwhile_is_told_of_for_its_own_reason",
         Edit(SCHEDULES, "    await skip_put_off(session, schedule, rules, by=timing_of(schedule))\n", ""),
     ),
     Guard(
         "a slot does not stack behind the export of the last",
         "a queue that grows without end where exports take longer than from slot to slot",
-        f"{ON_FIRING}::test_a_slot_does_not_stack_behind_the_export_of_the_last",
+        f"{ON_SKIPS}::test_a_slot_does_not_stack_behind_the_export_of_the_last",
         Edit(FIRING, "if await _is_running(session, schedule) and", "if False and"),
     ),
     Guard(
         "a revoked client fires nothing",
         "exports for somebody who was shut out",
-        f"{ON_FIRING}::test_a_client_that_may_no_longer_is_skipped_until_it_may_again",
+        f"{ON_SKIPS}::test_a_client_that_may_no_longer_is_skipped_until_it_may_again",
         Edit(FIRING, "if client.revoked_at:", "if False:"),
     ),
     Guard(
         "the scope is looked at when a schedule fires",
         "exports for somebody who may no longer ask for any",
-        f"{ON_FIRING}::test_a_client_that_may_no_longer_is_skipped_until_it_may_again",
+        f"{ON_SKIPS}::test_a_client_that_may_no_longer_is_skipped_until_it_may_again",
         Edit(FIRING, "if not client.may(Scope.EXPORTS_WRITE):", "if False:"),
     ),
     Guard(
@@ -81,13 +84,13 @@ GUARDS = (
     Guard(
         "the watermark does not go back",
         "what was had being asked for once more, for an export that ended late",
-        f"{ON_FIRING}::test_the_watermark_never_goes_back_by_an_export_that_ends_late",
+        f"{ON_WINDOWS}::test_the_watermark_never_goes_back_by_an_export_that_ends_late",
         Edit(WATERMARKS, "SET moment = greatest(moment, runs.data_from)", "SET moment = runs.data_from"),
     ),
     Guard(
         "only success moves the watermark",
         "changes missed because the export that had asked for them was canceled",
-        f"{ON_FIRING}::test_a_canceled_export_moves_no_watermark_though_its_run_succeeds",
+        f"{ON_WINDOWS}::test_a_canceled_export_moves_no_watermark_though_its_run_succeeds",
         Edit(
             WATERMARKS,
             "WHERE exports.run = :run AND exports.status = 'succeeded'",
@@ -97,13 +100,13 @@ GUARDS = (
     Guard(
         "exports from before a reset do not move the watermark",
         "a reset that is undone by an export that was under way",
-        f"{ON_FIRING}::test_the_watermark_can_be_set_and_exports_from_before_do_not_move_it",
+        f"{ON_WINDOWS}::test_the_watermark_can_be_set_and_exports_from_before_do_not_move_it",
         Edit(WATERMARKS, " AND exports.created_at >= watermarks.since\n", "\n"),
     ),
     Guard(
         "another request begins without a watermark",
         "objects never asked for, because the watermark was that of another request",
-        f"{ON_FIRING}::test_the_watermark_outlives_a_change_unless_it_is_of_the_request",
+        f"{ON_WINDOWS}::test_the_watermark_outlives_a_change_unless_it_is_of_the_request",
         Edit(SCHEDULES, 'if _asked(schedule) != asked or "watermark" in', 'if "watermark" in'),
     ),
     Guard(
