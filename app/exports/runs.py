@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, select, text
+from sqlalchemy import bindparam, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.artifacts.models import Artifact
@@ -43,6 +43,12 @@ CLEAR_OF_SUSPICION = text("""
     UPDATE runs SET lost_archivers = array_remove(lost_archivers, :worker)
     WHERE status = 'archiving' AND :worker = ANY(lost_archivers)
 """)
+IN_FLIGHT = (
+    select(Run)
+    .where(Run.lane == bindparam("lane"), Run.status.in_(LIVE))
+    .with_for_update()
+    .execution_options(populate_existing=True)
+)
 LET_GO_OF_CONVERSIONS = text("UPDATE conversions SET worker = NULL WHERE worker = :worker")
 LET_GO_OF_REFETCHES = text("UPDATE refetches SET worker = NULL WHERE worker = :worker")
 
@@ -96,12 +102,8 @@ async def begin(
 
 async def run_in_flight(session: AsyncSession, lane: HeldLane) -> Run | None:
     """The run that holds the slot, its row locked."""
-    return await session.scalar(
-        select(Run)
-        .where(Run.lane == lane.key, Run.status.in_(LIVE))
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    )
+    run: Run | None = await session.scalar(IN_FLIGHT, {"lane": lane.key})
+    return run
 
 
 async def _unwanted(session: AsyncSession, lane: HeldLane, run: Run) -> bool:

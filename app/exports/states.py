@@ -5,14 +5,16 @@ from itertools import product
 from typing import Any
 
 import structlog
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm.attributes import instance_state
 
 from app.access.models import Kind
 from app.database.base import BigInt, Json
 from app.events.log import EventType, new_event, record_all
 from app.exports.latency import database_now, lane_waits, settle
 from app.exports.models import Export, Phase, Run, Status
+from app.ids import ExportId
 from app.lanes.models import WaitReason
 from app.lanes.notifications import notify_change
 from app.metrics import ACCEPTED, EXPORTS, QUEUE_WAIT, RUN, count_start, once_committed
@@ -48,6 +50,24 @@ for kind, status in product(Kind, FINAL):
     EXPORTS.labels(kind, status)
 for kind, counted in product(Kind, (ACCEPTED, QUEUE_WAIT, RUN)):
     counted.labels(kind)
+
+
+LOCKED = (
+    select(Run)
+    .where(Run.id == bindparam("id"))
+    .with_for_update()
+    # Without this, a run that the session knows would be shown as it was before the lock.
+    .execution_options(populate_existing=True)
+)
+OPEN = (
+    select(Export)
+    .where(Export.run == bindparam("run"), Export.status.not_in(FINAL))
+    .order_by(Export.id)
+    .with_for_update()
+    .execution_options(populate_existing=True)
+)
+ONE_OPEN = OPEN.where(Export.id == bindparam("export"))
+SEEN_RUNNING = select(Export.id).where(Export.run == bindparam("run"), Export.status.in_(LIVE)).limit(1)
 
 
 class IllegalChange(Exception):
@@ -87,14 +107,16 @@ async def change(
     if to in FINAL:
         run.finished_at, run.archiver = func.clock_timestamp(), None
     await session.flush()
-    await session.refresh(run)
+    if instance_state(run).expired_attributes:
+        # What the database has computed.
+        await session.refresh(run)
     if leaves_slot and run.submitted_at and (left_at := run.slot_freed_at or run.finished_at):
         seconds = (left_at - run.submitted_at).total_seconds()
         once_committed(session, lambda: RUN.labels(run.kind).observe(seconds))
     facts = {"attempt": run.attempt, "phase": phase, "wait_reason": wait_reason, "error": run.error}
     once_committed(session, partial(_log_change, run, facts | {"status": to}, problem))
     if not quietly:
-        await _change_exports(session, run, to, event, actor, request_id, facts, Export.run == run.id)
+        await _change_exports(session, run, to, event, actor, request_id, facts)
 
 
 def _log_change(run: Run, facts: Json, problem: Problem | None) -> None:
@@ -118,7 +140,7 @@ async def leave(
     """End one export of a run that goes on for others. The caller holds the run's row lock."""
     once_committed(session, lambda: log.info("export.left", export=export.id, run=run.id, status=to))
     facts = {"left_run": True, "error": problem.as_error() if problem else None}
-    await _change_exports(session, run, to, EVENTS[to], actor, request_id, facts, Export.id == export.id)
+    await _change_exports(session, run, to, EVENTS[to], actor, request_id, facts, only=export.id)
 
 
 async def join(
@@ -128,9 +150,7 @@ async def join(
     if run.status is not Status.QUEUED:
         event = EventType.EXPORT_STARTED if run.status is Status.RUNNING else EVENTS[run.status]
         facts = {"joined_run": True, "phase": run.phase}
-        await _change_exports(
-            session, run, run.status, event, actor, request_id, facts, Export.id == export.id
-        )
+        await _change_exports(session, run, run.status, event, actor, request_id, facts, only=export.id)
 
 
 async def _change_exports(
@@ -141,16 +161,10 @@ async def _change_exports(
     actor: str,
     request_id: str | None,
     facts: Json,
-    which: ColumnElement[bool],
+    only: ExportId | None = None,
 ) -> None:
-    exports = await session.scalars(
-        select(Export)
-        .where(which, Export.status.not_in(FINAL))
-        .order_by(Export.id)
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    )
-    changing = exports.all()
+    found = await session.scalars(ONE_OPEN if only else OPEN, {"run": run.id, "export": only})
+    changing = found.all()
     if not changing:
         return
     now = await database_now(session)
@@ -191,12 +205,9 @@ async def _change_exports(
 
 async def seen_running(session: AsyncSession, run: Run) -> bool:
     """Whether the callers of a run in the slot see that: a probe is kept from them."""
-    seen = select(Export.id).where(Export.run == run.id, Export.status.in_(LIVE))
-    return await session.scalar(seen.limit(1)) is not None
+    return await session.scalar(SEEN_RUNNING, {"run": run.id}) is not None
 
 
 async def locked_run(session: AsyncSession, run_id: str) -> Run:
     """The run as it is now, its row locked until the transaction ends."""
-    statement = select(Run).where(Run.id == run_id).with_for_update()
-    # Without this, a run that the session knows would be shown as it was before the lock.
-    return (await session.execute(statement, execution_options={"populate_existing": True})).scalar_one()
+    return (await session.execute(LOCKED, {"id": run_id})).scalar_one()

@@ -23,7 +23,7 @@ GUARDS = (
         "ended exports are left as they are",
         "a canceled export that succeeds after all, for its run went on",
         "tests/exports/test_states.py::test_a_final_export_is_not_touched_by_what_becomes_of_its_run",
-        Edit(STATES, ".where(which, Export.status.not_in(FINAL))", ".where(which)"),
+        Edit(STATES, 'bindparam("run"), Export.status.not_in(FINAL))', 'bindparam("run"))'),
     ),
     Guard(
         "an event with every change",
@@ -37,15 +37,19 @@ GUARDS = (
         f"{CANCEL}::test_a_success_that_is_being_committed_is_not_canceled",
         Edit(
             STATES,
-            "select(Run).where(Run.id == run_id).with_for_update()",
-            "select(Run).where(Run.id == run_id)",
+            '.where(Run.id == bindparam("id"))\n    .with_for_update()',
+            '.where(Run.id == bindparam("id"))',
         ),
     ),
     Guard(
         "a locked run is read anew",
         "decisions by what a run was before its lock was waited for",
         "tests/exports/test_states.py::test_a_locked_run_is_shown_as_it_is_behind_the_lock",
-        Edit(STATES, 'execution_options={"populate_existing": True}', "execution_options={}"),
+        Edit(
+            STATES,
+            "as it was before the lock.\n    .execution_options(populate_existing=True)",
+            "as it was before the lock.",
+        ),
     ),
     Guard(
         "cancel locks the lane first",
