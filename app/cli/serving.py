@@ -87,6 +87,8 @@ async def serve_api(settings: Settings) -> None:
         async with open_services(settings) as services:
             config = uvicorn.Config(
                 create_app(services),
+                # The other parser refuses methods that it does not know by itself, not as a problem.
+                http="h11",
                 log_config=None,
                 access_log=False,
                 server_header=False,
