@@ -580,7 +580,7 @@ class Readiness(Struct, kw_only=True):
     database: bool
     """The database answers."""
     migrations: bool
-    """Its schema has what this version needs."""
+    """Its schema, as last seen, has what this version needs."""
     workers: int
     """Live workers: without one, exports are accepted but wait."""
 
